@@ -1,0 +1,124 @@
+"""Column types and the database's clock, for every table of the application.
+
+Times are aware UTC datetimes with microseconds in Python and in the database. "Now" is always the
+database's own clock, read in the statement that needs it: web servers' clocks may differ.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BINARY,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    Integer,
+    LargeBinary,
+    ScalarSelect,
+    bindparam,
+    select,
+)
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime with microseconds; a naive one is refused."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone cannot be stored: use datetime.now(UTC)")
+        value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class FixedBinary(TypeDecorator[bytes]):
+    """Exactly `length` bytes: BINARY(n) on MariaDB, BYTEA and BLOB elsewhere."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(BINARY(self.length))
+        return dialect.type_descriptor(LargeBinary())
+
+
+class clock(FunctionElement[datetime]):
+    """The database's clock, `seconds` from now. It is never SQL's `now()`, which predates a lock wait."""
+
+    type = UtcDateTime()
+    name = "clock"
+    inherit_cache = True
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(
+            bindparam(None, callable_=lambda: skew.seconds + seconds, type_=Double(), unique=True)
+        )
+
+
+@dataclass
+class Skew:
+    """How far tests have moved the clock of this process, in seconds. Zero outside tests."""
+
+    seconds: float = 0.0
+
+
+skew = Skew()
+
+
+@compiles(clock, "postgresql")
+def _postgresql(element: clock, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(clock, "sqlite")
+def _sqlite(element: clock, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"rollcall_now({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(clock, "mysql")
+@compiles(clock, "mariadb")
+def _mariadb(element: clock, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SYSDATE(6) + INTERVAL {compiler.process(element.clauses, **kw)} SECOND)"
+
+
+def sqlite_now(seconds: float) -> str:
+    """Answer SQLite's `rollcall_now`, in the text form in which SQLAlchemy stores a time there."""
+    moment = datetime.now(UTC) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def now(seconds: float = 0.0) -> ScalarSelect[datetime]:
+    """Return the clock as a scalar subquery: read once a statement, so that an index can be used."""
+    return select(clock(seconds)).scalar_subquery()
+
+
+Id = BigInteger().with_variant(Integer(), "sqlite")
+"""The type of every surrogate key; SQLite counts up only in an INTEGER."""
