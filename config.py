@@ -1,0 +1,363 @@
+"""Every setting of the application, read once from the environment.
+
+`load` gives `create_app` its configuration: defaults, then the environment (for a secret also the
+file that `NAME_FILE` names), then the caller's overrides, checked together. It refuses to start on
+bad settings and lists them all by name. Nobody but `create_app` imports this module.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from click import ClickException
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+ROOT = Path(__file__).resolve().parent
+ROLES = ("member", "viewer", "operator", "auditor", "admin")
+SHORTEST_KEY = 32
+
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+_NOT_OFFERED = {
+    "filesystem": "its files cannot be listed by user, nor shared between hosts",
+    "cachelib": "a cache may drop a session and cannot list them",
+    "memcached": "it may drop a session and cannot list them",
+    "mongodb": "Flask-Session deprecates it, and it adds a server without adding an ability",
+    "dynamodb": "listing its sessions reads the whole table",
+}
+_PLACEHOLDER = re.compile(r"change.?(me|this)|place.?holder|your.?secret|example|insecure", re.I)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+class ConfigError(ClickException):
+    """The settings do not allow a start. The message names every one that is wrong.
+
+    As a ClickException it is one readable message in `flask ...`, not a traceback.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n  ".join(["the settings do not allow a start:", *problems]))
+        self.problems = tuple(problems)
+
+
+# A parser takes text, or a value that an override gives in its own type, and returns the typed value.
+# Its ValueError says what is allowed; it never repeats what it got.
+Parser = Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `development` is its default in development, where that differs."""
+
+    name: str
+    parse: Parser
+    default: object
+    doc: str
+    unit: str = ""
+    secret: bool = False
+    development: object = None
+
+
+def text(pattern: re.Pattern[str] | None = None, allowed: str = "text") -> Parser:
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or (pattern and not pattern.fullmatch(value)):
+            raise ValueError(allowed)
+        return value
+
+    return parse
+
+
+def choice(*allowed: str, why_not: Mapping[str, str] | None = None) -> Parser:
+    def parse(value: Any) -> str:
+        if value in allowed:
+            return str(value)
+        reason = (why_not or {}).get(str(value).lower())
+        raise ValueError(" or ".join(allowed) + (f" ({value}: {reason})" if reason else ""))
+
+    return parse
+
+
+def number(lowest: float, highest: float, kind: type[int] | type[float] = int) -> Parser:
+    noun = "a whole number" if kind is int else "a number"
+
+    def parse(value: Any) -> int | float:
+        problem = f"{noun} from {lowest} to {highest}"
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        try:
+            result = kind(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(problem) from None
+        # Written so that NaN fails it too.
+        whole = isinstance(value, str) or result == value
+        if isinstance(value, bool) or not whole or not lowest <= result <= highest:
+            raise ValueError(problem)
+        return result
+
+    return parse
+
+
+def boolean(value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    result = words.get(str(value).lower())
+    if result is None:
+        raise ValueError("true or false")
+    return result
+
+
+def words(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("words with commas between them")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def by_role(parse_one: Parser) -> Parser:
+    def parse(value: Any) -> dict[str, object]:
+        pairs = value.items() if isinstance(value, Mapping) else _pairs(words(value))
+        result: dict[str, object] = {}
+        for role, one in pairs:
+            if role not in ROLES or role in result:
+                raise ValueError(f"role=value, each role once, of {', '.join(ROLES)}")
+            try:
+                result[str(role)] = parse_one(one)
+            except ValueError as error:
+                raise ValueError(f"{role}={error}") from None
+        return result
+
+    return parse
+
+
+def _pairs(parts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for part in parts:
+        role, _, one = part.partition("=")
+        yield role.strip(), one.strip()
+
+
+def database_url(value: Any) -> str:
+    """Return the URL with the driver that we ship, and a relative SQLite path under instance/."""
+    allowed = "sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME or mariadb://..."
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError):
+        raise ValueError(allowed) from None
+    backend = url.drivername.partition("+")[0]
+    if backend not in _DRIVERS:
+        raise ValueError(allowed)
+    url = url.set(drivername=_DRIVERS[backend])
+    if backend == "sqlite":
+        file = url.database or ":memory:"
+        if "memory" in (file, file.strip(":"), url.query.get("mode")) or ":memory:" in file:
+            raise ValueError("a file: SQLite in memory is another database for every connection")
+        url = url.set(database=str(ROOT / "instance" / file))
+    return url.render_as_string(hide_password=False)
+
+
+DAY = 24 * 60 * 60
+_seconds = number(1, 366 * DAY)
+_limit = number(1, 10_000)
+_policy = choice("supersede", "deny")
+_cookie = text(_COOKIE_NAME, "letters, digits and any of !#$%&'*+.^_`|~-")
+_redis_url = text(re.compile(r"(redis|rediss|unix)://.+"), "redis://, rediss:// or unix://")
+_staff_idle = dict.fromkeys(ROLES[1:], 900)
+_staff_store = dict.fromkeys(ROLES[1:], "sql")
+
+# fmt: off
+SETTINGS: tuple[Setting, ...] = (
+    Setting("ROLLCALL_ENV", choice("production", "development"), "production", "`production`, or `development`: plain HTTP on this machine, which `make run` sets."),
+    Setting("FLASK_DEBUG", boolean, False, "Flask's debugger. Refused in production: it runs any code that a visitor sends."),
+    Setting("SECRET_KEY", text(), "", "Signs visitor cookies and form tokens. At least 32 random characters in production.", secret=True),
+    Setting("SECRET_KEY_FALLBACKS", words, (), "Earlier keys, oldest first, still accepted while a key is being replaced.", secret=True),
+    Setting("DATABASE_URL", database_url, "", "The database of people, the ledger, the audit trail and the SQL store.", secret=True),
+    Setting("REDIS_URL", _redis_url, "", "The Redis or Valkey server of the Redis store. Not needed when every role's store is `sql`.", secret=True),
+    Setting("SESSION_TYPE", choice("redis", "sqlalchemy", why_not=_NOT_OFFERED), "redis", "The store of new sessions: `redis`, or `sqlalchemy` for the SQL store."),
+    Setting("SESSION_STORE_BY_ROLE", by_role(choice("redis", "sql")), _staff_store, "The store by role, `redis` or `sql`; roles not named use `SESSION_TYPE`. Staff in SQL can work while Redis is down."),
+    Setting("SESSION_IDLE_TIMEOUT", _seconds, 1800, "A session expires this long after its last activity.", "seconds"),
+    Setting("SESSION_IDLE_TIMEOUT_BY_ROLE", by_role(_seconds), _staff_idle, "The idle timeout by role; roles not named use `SESSION_IDLE_TIMEOUT`.", "seconds"),
+    Setting("SESSION_ABSOLUTE_TIMEOUT", _seconds, 43200, "A session expires this long after sign-in, however busy it is.", "seconds"),
+    Setting("SESSION_ABSOLUTE_TIMEOUT_BY_ROLE", by_role(_seconds), {}, "The absolute timeout by role; roles not named use `SESSION_ABSOLUTE_TIMEOUT`.", "seconds"),
+    Setting("SESSION_LIMIT", _limit, 1, "How many live sessions one user may have, over all stores.", "sessions"),
+    Setting("SESSION_LIMIT_BY_ROLE", by_role(_limit), {}, "The limit by role; roles not named use `SESSION_LIMIT`.", "sessions"),
+    Setting("SESSION_LIMIT_POLICY", _policy, "supersede", "What a sign-in at the limit does: `supersede` ends the oldest session, `deny` refuses the new one."),
+    Setting("SESSION_LIMIT_POLICY_BY_ROLE", by_role(_policy), {}, "The policy by role; roles not named use `SESSION_LIMIT_POLICY`."),
+    Setting("SESSION_TOUCH_INTERVAL", number(0, 3600), 60, "How often activity is written down. A session may expire this much early, never late; 0 is exact.", "seconds"),
+    Setting("SESSION_CARRY_OVER", words, (), "Keys of the visitor's session that sign-in takes along."),
+    Setting("SESSION_MAX_BYTES", number(1024, 16 * 2**20), 65536, "The largest session that is stored or read.", "bytes"),
+    Setting("SESSION_KEY_PREFIX", text(re.compile(r"[\x21-\x7e]{1,64}"), "1 to 64 visible ASCII characters"), "rollcall:session:", "What the keys of the Redis store begin with."),
+    Setting("SESSION_SERIALIZATION_FORMAT", choice("msgpack", "json"), "msgpack", "The form in which sessions are written, `msgpack` or `json`; both are read."),
+    Setting("SESSION_SQLALCHEMY_TABLE", text(_NAME, "a plain SQL name of at most 63 characters"), "session_payloads", "The table of the SQL store."),
+    Setting("SESSION_COOKIE_NAME", _cookie, "__Host-session", "The cookie of the signed-in. The `__Host-` prefix needs TLS and goes in development."),
+    Setting("VISITOR_COOKIE_NAME", _cookie, "__Host-visitor", "The signed cookie of visitors."),
+    Setting("SESSION_COOKIE_DOMAIN", text(re.compile(r"[A-Za-z0-9.-]+"), "a host name"), None, "The cookies' domain. Empty, the safest, is this host alone."),
+    Setting("SESSION_COOKIE_PATH", text(re.compile(r"/[^;,\s]*"), "a path from the root, such as /"), "/", "The cookies' path."),
+    Setting("SESSION_COOKIE_HTTPONLY", boolean, True, "Hides the cookies from scripts."),
+    Setting("SESSION_COOKIE_SECURE", boolean, True, "Sends the cookies over TLS only. Off in development unless it is set.", development=False),
+    Setting("SESSION_COOKIE_SAMESITE", choice("Lax", "Strict", "None"), "Lax", "Whether other sites' requests carry the cookies: `Lax`, `Strict` or `None`."),
+    Setting("SESSION_COOKIE_PARTITIONED", boolean, False, "Keeps the cookies apart for each site that embeds this one."),
+    Setting("PERMANENT_SESSION_LIFETIME", _seconds, 31 * DAY, "The age of a visitor's cookie whose session is permanent.", "seconds"),
+    Setting("REQUEST_DEADLINE", number(0.05, 60, float), 0.8, "How long one request may wait for all its servers together.", "seconds"),
+    Setting("STEP_UP_AGE", _seconds, 600, "How long a password entered again allows grave actions.", "seconds"),
+    Setting("AUDIT_RETENTION_DAYS", number(1, 36500), 365, "How long the audit trail is kept.", "days"),
+    Setting("SESSION_HISTORY_DAYS", number(1, 36500), 90, "How long ended sessions stay in the list.", "days"),
+    Setting("TRUSTED_HOSTS", words, (), "Host names that requests may ask for; empty allows any. `.example.org` takes in subdomains."),
+    Setting("TRUSTED_PROXIES", number(0, 10), 0, "How many proxies in front of this server are believed about the client's address.", "hops"),
+    Setting("MAX_CONTENT_LENGTH", number(1024, 2**30), 2**20, "The largest request body that is read.", "bytes"),
+    Setting("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "The least grave message that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."),
+    Setting("PORT", number(1, 65535), 8000, "The port of the web server."),
+    Setting("WEB_CONCURRENCY", number(1, 256), 2, "How many worker processes the web server has.", "processes"),
+    Setting("ADMIN_USERNAME", text(), "admin", "The first administrator that `make run` creates."),
+    Setting("ADMIN_PASSWORD", text(), "", "Their password. Empty: one is made and printed once.", secret=True),
+)
+# fmt: on
+
+
+def load(
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    instance: Path = ROOT / "instance",
+) -> dict[str, object]:
+    """Return the configuration of one application; raise ConfigError with everything that is wrong.
+
+    An override of None unsets what the environment says. Overrides that are no settings of ours, such
+    as TESTING or an extension's, are passed through.
+    """
+    given = dict(overrides or {})
+    problems: list[str] = []
+    environ = {**_run_env(given, environ, instance), **environ}
+    raw = {s.name: given.pop(s.name, _from_environment(s, environ, problems)) for s in SETTINGS}
+    development = raw["ROLLCALL_ENV"] == "development"
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        default = setting.default
+        if development and setting.development is not None:
+            default = setting.development
+        values[setting.name] = default
+        if raw[setting.name] in (None, ""):
+            continue
+        try:
+            values[setting.name] = setting.parse(raw[setting.name])
+        except ValueError as allowed:
+            got = "a value not shown here" if setting.secret else repr(raw[setting.name])
+            problems.append(f"{setting.name}: got {got}; allowed: {allowed}")
+    named = {problem.partition(":")[0] for problem in problems}
+    _complete(values)
+    problems += [p for p in _contradictions(values) if p.partition(":")[0] not in named]
+    if problems:
+        raise ConfigError(problems)
+    return {**values, **_for_flask(values), **given}
+
+
+def _run_env(
+    overrides: Mapping[str, object], environ: Mapping[str, str], instance: Path
+) -> dict[str, str]:
+    """Return what a running `make run` uses, so that `flask` in the root works on the same data."""
+    file = instance / "run.env"
+    if "ROLLCALL_ENV" in overrides or environ.get("ROLLCALL_ENV") or not file.is_file():
+        return {}
+    lines = (line.partition("=") for line in file.read_text().splitlines())
+    return {name: value for name, equals, value in lines if equals}
+
+
+def _from_environment(
+    setting: Setting, environ: Mapping[str, str], problems: list[str]
+) -> str | None:
+    value = environ.get(setting.name, "").strip()
+    file = environ.get(f"{setting.name}_FILE", "") if setting.secret else ""
+    if not file:
+        return value
+    if value:
+        problems.append(f"{setting.name}: set twice; allowed: it or {setting.name}_FILE, not both")
+        return None
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        problems.append(f"{setting.name}: {setting.name}_FILE cannot be read: {file}: {reason}")
+        return None
+
+
+def _complete(values: dict[str, Any]) -> None:
+    """Give every role a value, and drop the cookie prefixes where there is no TLS to honour them."""
+    base = {**values, "SESSION_STORE": "redis" if values["SESSION_TYPE"] == "redis" else "sql"}
+    for name in [name for name in values if name.endswith("_BY_ROLE")]:
+        common = base[name.removesuffix("_BY_ROLE")]
+        values[name] = dict.fromkeys(ROLES, common) | values[name]
+    if values["ROLLCALL_ENV"] == "development" and not values["SESSION_COOKIE_SECURE"]:
+        for name in ("SESSION_COOKIE_NAME", "VISITOR_COOKIE_NAME"):
+            values[name] = values[name].removeprefix("__Host-").removeprefix("__Secure-")
+
+
+def _contradictions(values: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with settings that are each well formed."""
+    for name in ("SECRET_KEY", "DATABASE_URL"):
+        if not values[name]:
+            yield f"{name}: missing; it has no default"
+    if not values["REDIS_URL"] and "redis" in values["SESSION_STORE_BY_ROLE"].values():
+        yield "REDIS_URL: missing; SESSION_TYPE=sqlalchemy does without Redis"
+    yield from _cookie_problems(values)
+    if values["ROLLCALL_ENV"] == "production":
+        yield from _unfit_for_production(values)
+
+
+def _cookie_problems(values: dict[str, Any]) -> Iterator[str]:
+    secure, names = values["SESSION_COOKIE_SECURE"], ("SESSION_COOKIE_NAME", "VISITOR_COOKIE_NAME")
+    if values[names[0]] == values[names[1]]:
+        yield "VISITOR_COOKIE_NAME: the same as SESSION_COOKIE_NAME; they are two cookies"
+    for name in names:
+        at_host = values["SESSION_COOKIE_DOMAIN"] is None and values["SESSION_COOKIE_PATH"] == "/"
+        if values[name].startswith("__Host-") and not (secure and at_host):
+            yield (
+                f"{name}: got {values[name]!r}; allowed with __Host-: SESSION_COOKIE_SECURE, "
+                "no SESSION_COOKIE_DOMAIN and SESSION_COOKIE_PATH=/ (browsers drop it otherwise)"
+            )
+        if values[name].startswith("__Secure-") and not secure:
+            yield f"{name}: got {values[name]!r}; allowed only with SESSION_COOKIE_SECURE"
+    if values["SESSION_COOKIE_SAMESITE"] == "None" and not secure:
+        yield "SESSION_COOKIE_SAMESITE: got 'None'; allowed only with SESSION_COOKIE_SECURE"
+    if values["SESSION_COOKIE_PARTITIONED"] and not secure:
+        yield "SESSION_COOKIE_PARTITIONED: got True; allowed only with SESSION_COOKIE_SECURE"
+
+
+def _unfit_for_production(values: dict[str, Any]) -> Iterator[str]:
+    if values["FLASK_DEBUG"]:
+        yield "FLASK_DEBUG: got True; allowed in production: false"
+    for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS"):
+        keys = [values[name]] if isinstance(values[name], str) else values[name]
+        if any(k and _is_weak(k) for k in keys):
+            yield f"{name}: short or a placeholder; allowed: {SHORTEST_KEY} random characters or more"
+    for role in ROLES:
+        idle = values["SESSION_IDLE_TIMEOUT_BY_ROLE"][role]
+        absolute = values["SESSION_ABSOLUTE_TIMEOUT_BY_ROLE"][role]
+        if idle > absolute:
+            yield f"SESSION_IDLE_TIMEOUT: {idle} s for {role}; allowed: at most the absolute {absolute} s"
+        if values["SESSION_TOUCH_INTERVAL"] >= idle:
+            yield f"SESSION_TOUCH_INTERVAL: not below the idle timeout of {role}, {idle} s"
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < SHORTEST_KEY or len(set(key)) < 8 or bool(_PLACEHOLDER.search(key))
+
+
+def _for_flask(values: dict[str, Any]) -> dict[str, object]:
+    """Return what Flask and its extensions want in their own terms."""
+    fallbacks = list(values["SECRET_KEY_FALLBACKS"])
+    return {
+        "DEBUG": values["FLASK_DEBUG"],
+        "SECRET_KEY_FALLBACKS": fallbacks,
+        "SQLALCHEMY_DATABASE_URI": values["DATABASE_URL"],
+        "TRUSTED_HOSTS": list(values["TRUSTED_HOSTS"]) or None,
+        "WTF_CSRF_SECRET_KEY": [*fallbacks, values["SECRET_KEY"]],
+        "WTF_CSRF_TIME_LIMIT": None,
+    }
