@@ -1,0 +1,125 @@
+"""Where driver errors become `StoreUnavailable`, and the breaker that keeps a dead server from costing time.
+
+Stores and the ledger wrap each call in `Breaker.answering()` (or `answering(name)`, without a
+breaker). The stores page and the metrics show `Breaker.state`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from threading import Lock
+from time import monotonic
+
+from app.sessions.store import StoreUnavailable
+from app.sessions.stores.failures import Failure, failure_of
+
+OPEN_FOR = 1.0
+"""Seconds for which an open breaker answers at once."""
+
+COSTLY = 0.1
+"""A failure that took fewer seconds than this does not open the breaker: asking again is cheap."""
+
+PROBE_EXPIRES = 2.0
+"""Seconds after which a probe that has not come back no longer keeps the next one out."""
+
+
+class BreakerState(StrEnum):
+    """Closed lets every call through, open none, half-open one probe at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class Breaker:
+    """Fail at once for a short time after a failure that cost time; then let one probe through."""
+
+    def __init__(self, name: str, *, open_for: float = OPEN_FOR) -> None:
+        self.name = name
+        self._open_for = open_for
+        self._lock = Lock()
+        self._opened_at: float | None = None
+        self._probe_at: float | None = None
+        self._detail = ""
+
+    @property
+    def state(self) -> BreakerState:
+        with self._lock:
+            if self._opened_at is None:
+                return BreakerState.CLOSED
+            if monotonic() - self._opened_at < self._open_for:
+                return BreakerState.OPEN
+            return BreakerState.HALF_OPEN
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Run one call. Raises StoreUnavailable for a broken server, and at once while open.
+
+        Errors of the program (bad SQL, a violated constraint, a wrong type) pass through.
+        """
+        self._enter()
+        began = monotonic()
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None:
+                self._close()
+                raise
+            self._failed(failure, monotonic() - began)
+            raise StoreUnavailable(self.name, failure.value) from error
+        except BaseException:
+            self._abandon()
+            raise
+        else:
+            self._close()
+
+    def _enter(self) -> None:
+        if self._opened_at is None:
+            return
+        with self._lock:
+            if self._opened_at is None:
+                return
+            at = monotonic()
+            resting = at - self._opened_at < self._open_for
+            probing = self._probe_at is not None and at - self._probe_at < PROBE_EXPIRES
+            if resting or probing:
+                raise StoreUnavailable(self.name, f"{self._detail}; not asked again yet")
+            self._probe_at = at
+
+    def _failed(self, failure: Failure, cost: float) -> None:
+        with self._lock:
+            was_probe = self._probe_at is not None
+            self._probe_at = None
+            if failure.means_down and (was_probe or cost >= COSTLY):
+                self._opened_at = monotonic()
+                self._detail = failure.value
+            elif not failure.means_down:
+                self._opened_at = None
+
+    def _close(self) -> None:
+        if self._opened_at is None:
+            return
+        with self._lock:
+            self._opened_at = None
+            self._probe_at = None
+
+    def _abandon(self) -> None:
+        with self._lock:
+            self._probe_at = None
+
+
+@contextmanager
+def answering(name: str) -> Iterator[None]:
+    """Turn a broken server's errors into StoreUnavailable(name), without a breaker."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        raise StoreUnavailable(name, failure.value) from error

@@ -1,0 +1,142 @@
+"""Redis connections that keep the request's budget, and the client made of them.
+
+redis-py's own timeouts hold per read, so a server that trickles a byte at a time passes them for
+ever; here each read asks the budget first. A connection that ran out of time is closed, never
+reused: a late reply in it would answer the next command.
+"""
+
+from typing import Any
+
+import redis
+from redis._parsers import _HiredisParser
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, ConnectionPool, parse_url
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+from app.sessions.stores import budget
+
+LONGEST_WAIT = 5.0
+"""Seconds for a connect or a read where no budget is set: the CLI and the worker."""
+
+
+class BudgetParser(_HiredisParser):
+    """The hiredis parser; every read from the socket may take what is left of the budget."""
+
+    longest_wait = LONGEST_WAIT
+
+    def on_connect(self, connection: Any, **kwargs: Any) -> None:
+        super().on_connect(connection, **kwargs)
+        self.longest_wait = connection.longest_wait
+
+    def read_from_socket(self, timeout: Any = None, raise_on_timeout: bool = True) -> Any:
+        longest = timeout if isinstance(timeout, int | float) else self.longest_wait
+        return super().read_from_socket(budget.timeout(longest), raise_on_timeout)
+
+
+class BudgetConnection(AbstractConnection):
+    """What every kind of connection does here, mixed in before the kind.
+
+    The constructor forces its options instead of defaulting them: RedisCluster and Sentinel build
+    connections themselves and drop or replace a parser that is given as an option.
+    """
+
+    longest_wait = LONGEST_WAIT
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.longest_wait = options.get("socket_timeout") or LONGEST_WAIT
+        options |= {
+            "parser_class": BudgetParser,
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_error": [],
+            "retry_on_timeout": False,
+            "health_check_interval": 0,
+            "driver_info": None,
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
+        super().__init__(*args, **options)
+
+    def set_parser(self, parser_class: Any) -> None:
+        super().set_parser(BudgetParser)
+
+    @property
+    def socket_timeout(self) -> float:
+        return budget.timeout(self.longest_wait)
+
+    @socket_timeout.setter
+    def socket_timeout(self, value: float | None) -> None:
+        self.longest_wait = value or LONGEST_WAIT
+
+    @property
+    def socket_connect_timeout(self) -> float:
+        return budget.timeout(self.longest_wait)
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, value: float | None) -> None:
+        """Leave it: connecting shares the budget."""
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        if self._sock is None:
+            with budget.waiting():
+                super().connect_check_health(*args, **kwargs)
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        with budget.waiting():
+            try:
+                if self._sock is not None:
+                    self._sock.settimeout(budget.timeout(self.longest_wait))
+            except budget.DeadlineExceeded as error:
+                raise redis.TimeoutError("the request's deadline has passed") from error
+            super().send_packed_command(command, check_health)
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        with budget.waiting():
+            return super().read_response(*args, **kwargs)
+
+
+class TcpConnection(BudgetConnection, redis.Connection):
+    """redis://"""
+
+
+class TlsConnection(BudgetConnection, redis.SSLConnection):
+    """rediss://"""
+
+
+class UnixConnection(BudgetConnection, redis.UnixDomainSocketConnection):
+    """unix://"""
+
+    # redis-py reads both when a connect times out, and this kind has neither.
+    host = ""
+    port = 0
+
+
+class SentinelConnection(BudgetConnection, SentinelManagedConnection):
+    """A connection whose address Sentinel gives."""
+
+
+class SentinelTlsConnection(BudgetConnection, SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+
+_KINDS: dict[type, type[BudgetConnection]] = {
+    redis.SSLConnection: TlsConnection,
+    redis.UnixDomainSocketConnection: UnixConnection,
+}
+
+
+def redis_client(
+    url: str, *, default_timeout: float = LONGEST_WAIT, max_connections: int = 64
+) -> redis.Redis:
+    """Return a client for redis://, rediss:// or unix:// whose connections keep the budget.
+
+    `default_timeout` (seconds) holds where no budget is set. Its pool is made for it alone: close it
+    with `client.close()`. Raises ValueError for another scheme.
+    """
+    options = parse_url(url)
+    kind = _KINDS.get(options.pop("connection_class", redis.Connection), TcpConnection)
+    options |= {"socket_timeout": default_timeout, "max_connections": max_connections}
+    options |= {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    options |= {"protocol": 2}
+    return redis.Redis.from_pool(ConnectionPool(connection_class=kind, **options))

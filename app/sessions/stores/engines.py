@@ -1,0 +1,229 @@
+"""SQLAlchemy engines whose every wait keeps the request's budget.
+
+`create_app` builds one for the ledger and one for the SQL store with `sql_engine`, and gives
+Flask-SQLAlchemy the same connections through `engine_options`. Statements run in autocommit, one
+message each; what must hold together runs inside `transaction`.
+"""
+
+import select
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from app.sessions.stores import budget
+from app.sessions.stores.drivers import MariaDbConnection, PostgresConnection, SqliteConnection
+
+_DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+    "mariadb+pymysql": "mariadb+pymysql",
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+}
+
+LOCK_TIMEOUT = 0.5
+"""Seconds that a statement may wait for a lock; less than the request's deadline, so that the server
+answers "locked" before we hang up on it and leave the statement behind."""
+
+LONGEST_POOL_WAIT = 30.0
+"""Seconds to wait for a free connection where no budget is set."""
+
+
+class BudgetPool(QueuePool):
+    """A pool that waits no longer than the budget and gives out no connection its server has left."""
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        with budget.waiting():
+            entry = super()._do_get()
+            if entry.dbapi_connection is not None and _is_hung_up(entry.dbapi_connection):
+                entry.invalidate()
+            return entry
+
+    @property
+    def _timeout(self) -> float:
+        left = budget.remaining()
+        return LONGEST_POOL_WAIT if left is None else left
+
+    @_timeout.setter
+    def _timeout(self, value: float) -> None:
+        """Leave it: the budget says how long."""
+
+
+def _is_hung_up(connection: Any) -> bool:
+    """Tell, without a message, whether an idle connection was closed or holds an answer nobody read."""
+    if isinstance(connection, PostgresConnection):
+        if connection.closed:
+            return True
+        file = connection.fileno()
+    elif isinstance(connection, MariaDbConnection) and connection._sock is not None:
+        file = connection._sock.fileno()
+    else:
+        return False
+    poller = select.poll()
+    poller.register(file, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def database_url(url: str) -> URL:
+    """Return the URL with the driver that we use and, for SQLite, an absolute path.
+
+    Raises ValueError for another database, and for SQLite in memory: every connection would have a
+    database of its own.
+    """
+    try:
+        parsed = make_url(url)
+        driver = _DRIVERS[parsed.drivername]
+    except (ArgumentError, KeyError):
+        raise ValueError(
+            "a database URL starts with postgresql://, mariadb://, mysql:// or sqlite:///"
+        ) from None
+    parsed = parsed.set(drivername=driver)
+    if driver != "sqlite":
+        return parsed
+    path = parsed.database or ""
+    if path in ("", ":memory:", "file::memory:") or parsed.query.get("mode") == "memory":
+        raise ValueError(
+            "SQLite in memory cannot be used: name a file, as in sqlite:////path/app.db"
+        )
+    if not path.startswith("file:"):
+        parsed = parsed.set(database=str(Path(path).absolute()))
+    return parsed
+
+
+def engine_options(
+    url: str,
+    *,
+    pool_size: int = 5,
+    lock_timeout: float = LOCK_TIMEOUT,
+    statement_timeout: float | None = None,
+) -> dict[str, Any]:
+    """Return `create_engine`'s options for budget-keeping connections, for SQLALCHEMY_ENGINE_OPTIONS.
+
+    Pass `str(database_url(url))`-like URLs beside them: the options connect by themselves. Timeouts
+    are in seconds and enforced by the server, `statement_timeout` not by SQLite; choose it below the
+    deadline, so that a slow query ends on the server too and is not taken for a dead one.
+    """
+    parsed = database_url(url)
+    options: dict[str, Any] = {
+        "creator": _connector(parsed, lock_timeout, statement_timeout),
+        "poolclass": BudgetPool,
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_use_lifo": True,
+        "hide_parameters": True,
+    }
+    if parsed.get_backend_name() == "postgresql":
+        options["use_native_hstore"] = False
+    return options
+
+
+def sql_engine(
+    url: str,
+    *,
+    pool_size: int = 5,
+    lock_timeout: float = LOCK_TIMEOUT,
+    statement_timeout: float | None = None,
+) -> Engine:
+    """Return an engine whose connections autocommit; `transaction` groups statements.
+
+    Raises ValueError for a URL that `database_url` refuses. Nothing is connected yet.
+    """
+    options = engine_options(
+        url, pool_size=pool_size, lock_timeout=lock_timeout, statement_timeout=statement_timeout
+    )
+    return create_engine(database_url(url), isolation_level="AUTOCOMMIT", **options)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in a transaction that takes its write lock or row locks within the budget.
+
+    SQLite begins IMMEDIATE; PostgreSQL and MariaDB are READ COMMITTED. It commits at the end of the
+    block and rolls back when the block raises.
+    """
+    with engine.connect() as connection, connection.begin():
+        _begin(connection)
+        yield connection
+
+
+def _begin(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        left = budget.remaining()
+        within = "" if left is None else f"; SET LOCAL lock_timeout = {_lock_milliseconds(left)}"
+        connection.execution_options(prepare=False).exec_driver_sql(f"BEGIN{within}")
+    else:
+        connection.exec_driver_sql("START TRANSACTION")
+
+
+def _lock_milliseconds(left: float) -> int:
+    return max(1, int(1000 * min(LOCK_TIMEOUT, 0.8 * left)))
+
+
+def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -> Callable[[], Any]:
+    dialect_class = url.get_dialect()
+    dialect = dialect_class(dbapi=dialect_class.import_dbapi())
+    arguments, options = dialect.create_connect_args(url)
+    options = dict(options)
+
+    def postgresql() -> PostgresConnection:
+        connection = PostgresConnection.connect(*arguments, autocommit=True, **options)
+        try:
+            limits = f"SET lock_timeout = {int(lock_timeout * 1000)}"
+            if statement_timeout is not None:
+                limits += f"; SET statement_timeout = {int(statement_timeout * 1000)}"
+            connection.execute(limits.encode(), prepare=False)
+            connection.autocommit = False
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def mariadb() -> MariaDbConnection:
+        limits = f"innodb_lock_wait_timeout = {max(1, round(lock_timeout))}"
+        if statement_timeout is not None:
+            limits += f" /*M! , max_statement_time = {statement_timeout:.3f} */"
+        connection = MariaDbConnection(
+            *arguments, **options, init_command=f"SET time_zone = '+00:00', {limits}"
+        )
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def sqlite() -> SqliteConnection:
+        settings = options | {"timeout": 0, "check_same_thread": False}
+        connection = sqlite3.connect(*arguments, **settings, factory=SqliteConnection)
+        try:
+            _prepare_sqlite(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    connectors: dict[str, Callable[[], Any]] = {"postgresql": postgresql, "sqlite": sqlite}
+    return connectors.get(url.get_backend_name(), mariadb)
+
+
+def _prepare_sqlite(connection: SqliteConnection) -> None:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("PRAGMA foreign_keys = ON")
+        (mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            # Read-only, or another connection is switching at this moment: then it holds for us too.
+            with suppress(sqlite3.OperationalError):
+                cursor.execute("PRAGMA journal_mode = WAL").fetchall()
