@@ -1,13 +1,24 @@
-"""The configured stores, by name. `create_app` builds them; the ledger's rows say which one to ask."""
+"""The configured stores, by name. `create_app` builds them; a ledger row says which one to ask."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
+from typing import Protocol
 
 from app.sessions.store import DataKey, SessionStore, StoreUnavailable
+from app.sessions.stores.breaker import Breaker
 
 
-class StoreNotConfigured(KeyError):
+class ServedStore(SessionStore, Protocol):
+    """A store with the breaker before its server, which pages and metrics show."""
+
+    breaker: Breaker
+
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+class StoreNotConfigured(KeyError):  # noqa: N818 - named like the errors of store.py
     """A row, or a setting, names a store that this process does not have."""
 
     def __init__(self, name: str, names: Sequence[str]) -> None:
@@ -19,13 +30,13 @@ class StoreNotConfigured(KeyError):
         return f"no session store is called {self.name!r}; configured: {', '.join(self.names)}"
 
 
-class Stores(Mapping[str, SessionStore]):
+class Stores(Mapping[str, ServedStore]):
     """The stores of this process, in the order in which pages show them."""
 
-    def __init__(self, stores: Mapping[str, SessionStore]) -> None:
+    def __init__(self, stores: Mapping[str, ServedStore]) -> None:
         self._stores = dict(stores)
 
-    def __getitem__(self, name: str) -> SessionStore:
+    def __getitem__(self, name: str) -> ServedStore:
         try:
             return self._stores[name]
         except KeyError:
@@ -44,7 +55,7 @@ class Stores(Mapping[str, SessionStore]):
     def present(
         self, wanted: Mapping[str, Sequence[DataKey]]
     ) -> tuple[dict[str, dict[DataKey, timedelta]], set[str]]:
-        """Return what each store has of the wanted keys, with the time left, and the stores that are silent.
+        """Return the time left of what each store has of the wanted keys, and the silent stores.
 
         A store that does not answer, or is not configured, is silent: nothing is known of its keys.
         """
@@ -64,5 +75,4 @@ class Stores(Mapping[str, SessionStore]):
     def close(self) -> None:
         """Close every store's connections."""
         for store in self._stores.values():
-            with suppress(StoreUnavailable):
-                store.close()
+            store.close()

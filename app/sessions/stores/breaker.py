@@ -1,4 +1,4 @@
-"""Where driver errors become `StoreUnavailable`, and the breaker that keeps a dead server from costing time.
+"""Where driver errors become `StoreUnavailable`, and the breaker: a dead server costs time once.
 
 Stores and the ledger wrap each call in `Breaker.answering()` (or `answering(name)`, without a
 breaker). The stores page and the metrics show `Breaker.state`.
@@ -77,8 +77,6 @@ class Breaker:
             self._close()
 
     def _enter(self) -> None:
-        if self._opened_at is None:
-            return
         with self._lock:
             if self._opened_at is None:
                 return
@@ -100,8 +98,6 @@ class Breaker:
                 self._opened_at = None
 
     def _close(self) -> None:
-        if self._opened_at is None:
-            return
         with self._lock:
             self._opened_at = None
             self._probe_at = None

@@ -27,12 +27,13 @@ class BudgetParser(_HiredisParser):
     longest_wait = LONGEST_WAIT
 
     def on_connect(self, connection: Any, **kwargs: Any) -> None:
-        super().on_connect(connection, **kwargs)
+        super().on_connect(connection, **kwargs)  # type: ignore[no-untyped-call]
         self.longest_wait = connection.longest_wait
 
-    def read_from_socket(self, timeout: Any = None, raise_on_timeout: bool = True) -> Any:
+    def read_from_socket(self, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         longest = timeout if isinstance(timeout, int | float) else self.longest_wait
-        return super().read_from_socket(budget.timeout(longest), raise_on_timeout)
+        within = budget.timeout(longest)
+        return super().read_from_socket(within, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class BudgetConnection(AbstractConnection):
@@ -58,8 +59,8 @@ class BudgetConnection(AbstractConnection):
         }
         super().__init__(*args, **options)
 
-    def set_parser(self, parser_class: Any) -> None:
-        super().set_parser(BudgetParser)
+    def set_parser(self, *_: Any) -> None:
+        super().set_parser(BudgetParser)  # type: ignore[no-untyped-call]
 
     @property
     def socket_timeout(self) -> float:
@@ -82,14 +83,15 @@ class BudgetConnection(AbstractConnection):
             with budget.waiting():
                 super().connect_check_health(*args, **kwargs)
 
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
         with budget.waiting():
             try:
-                if self._sock is not None:
-                    self._sock.settimeout(budget.timeout(self.longest_wait))
+                sock: Any = self._sock
+                if sock is not None:
+                    sock.settimeout(budget.timeout(self.longest_wait))
             except budget.DeadlineExceeded as error:
                 raise redis.TimeoutError("the request's deadline has passed") from error
-            super().send_packed_command(command, check_health)
+            super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         with budget.waiting():
@@ -131,10 +133,10 @@ def redis_client(
 ) -> redis.Redis:
     """Return a client for redis://, rediss:// or unix:// whose connections keep the budget.
 
-    `default_timeout` (seconds) holds where no budget is set. Its pool is made for it alone: close it
+    `default_timeout` (seconds) holds where no budget is set. Its pool is its own: close both
     with `client.close()`. Raises ValueError for another scheme.
     """
-    options = parse_url(url)
+    options = parse_url(url)  # type: ignore[no-untyped-call]
     kind = _KINDS.get(options.pop("connection_class", redis.Connection), TcpConnection)
     options |= {"socket_timeout": default_timeout, "max_connections": max_connections}
     options |= {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}

@@ -1,8 +1,8 @@
 """One deadline for all of a request's waiting: what to import to set it and to keep it.
 
-Set it: the WSGI middleware, with `start` and `clear` (or `limit` around a block). Keep it: build Redis
-clients with `redis_client`, engines with `sql_engine` and `engine_options`, and wrap what asks a
-server in `answering`, so that running out of time is a StoreUnavailable like any other failure.
+Set it: the WSGI middleware, with `start` and `clear` (or `limit` around a block). Keep it: build
+Redis clients with `redis_client` and engines with `sql_engine` and `engine_options`, and wrap what
+asks a server in `answering`, so that running out of time is a StoreUnavailable like any other.
 """
 
 from app.sessions.stores.breaker import Breaker, BreakerState, answering

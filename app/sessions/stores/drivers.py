@@ -8,12 +8,12 @@ import sqlite3
 from typing import Any, Self, TypeVar
 
 import psycopg
-import pymysql
+import pymysql  # type: ignore[import-untyped]
 from psycopg import waiting
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo
 from psycopg.errors import _WaitTimeout
-from pymysql.constants import CR, SERVER_STATUS
+from pymysql.constants import CR, SERVER_STATUS  # type: ignore[import-untyped]
 
 from app.columns import sqlite_now
 from app.sessions.stores import budget
@@ -82,11 +82,10 @@ class PostgresConnection(psycopg.Connection[Any]):
 
 
 def _postgres_timeout() -> psycopg.OperationalError:
-    error = psycopg.errors.ConnectionTimeout("the request's deadline has passed")
-    return error
+    return psycopg.errors.ConnectionTimeout("the request's deadline has passed")
 
 
-class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[type-arg]
+class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[misc]
     """PyMySQL's connection; connecting, each write and each part of an answer share the budget."""
 
     def connect(self, sock: Any = None) -> None:
@@ -137,7 +136,7 @@ class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[type-ar
 
     @property
     def _in_transaction(self) -> bool:
-        """What the server last said. SQLAlchemy ends a transaction after each read, in autocommit too."""
+        """What the server said last. SQLAlchemy ends a transaction after every read, even if none."""
         return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
 
@@ -158,11 +157,10 @@ class SqliteConnection(sqlite3.Connection):
             super().commit()
 
     def bound_busy_wait(self) -> None:
-        """Let SQLite's busy handler wait for what is left, in whole milliseconds; not at all after that."""
+        """Let SQLite's busy handler wait for what is left, in whole milliseconds."""
         left = budget.remaining()
-        milliseconds = int(
-            1000 * min(LONGEST_BUSY_WAIT if left is None else left, LONGEST_BUSY_WAIT)
-        )
+        longest = LONGEST_BUSY_WAIT if left is None else min(left, LONGEST_BUSY_WAIT)
+        milliseconds = int(1000 * longest)
         if milliseconds != self._busy_timeout:
             self._busy_timeout = milliseconds
             super().cursor().execute(f"PRAGMA busy_timeout = {milliseconds}").close()

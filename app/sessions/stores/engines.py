@@ -32,15 +32,15 @@ _DRIVERS = {
 }
 
 LOCK_TIMEOUT = 0.5
-"""Seconds that a statement may wait for a lock; less than the request's deadline, so that the server
-answers "locked" before we hang up on it and leave the statement behind."""
+"""Seconds that a statement may wait for a lock; less than the request's deadline, so that the
+server answers "locked" before we hang up on it and leave the statement behind."""
 
 LONGEST_POOL_WAIT = 30.0
 """Seconds to wait for a free connection where no budget is set."""
 
 
 class BudgetPool(QueuePool):
-    """A pool that waits no longer than the budget and gives out no connection its server has left."""
+    """A pool that waits no longer than the budget and gives out no connection that has ended."""
 
     def _do_get(self) -> ConnectionPoolEntry:
         with budget.waiting():
@@ -60,7 +60,7 @@ class BudgetPool(QueuePool):
 
 
 def _is_hung_up(connection: Any) -> bool:
-    """Tell, without a message, whether an idle connection was closed or holds an answer nobody read."""
+    """Tell, without a message, whether an idle connection ended or holds an unread answer."""
     if isinstance(connection, PostgresConnection):
         if connection.closed:
             return True
@@ -107,11 +107,11 @@ def engine_options(
     lock_timeout: float = LOCK_TIMEOUT,
     statement_timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Return `create_engine`'s options for budget-keeping connections, for SQLALCHEMY_ENGINE_OPTIONS.
+    """Return the options that make `create_engine` use connections which keep the budget.
 
-    Pass `str(database_url(url))`-like URLs beside them: the options connect by themselves. Timeouts
-    are in seconds and enforced by the server, `statement_timeout` not by SQLite; choose it below the
-    deadline, so that a slow query ends on the server too and is not taken for a dead one.
+    They are Flask-SQLAlchemy's SQLALCHEMY_ENGINE_OPTIONS, beside `database_url(url)`. Timeouts
+    are in seconds and enforced by the server (`statement_timeout` not by SQLite). Choose that one
+    below the deadline: a slow query then ends on the server too and is not taken for a dead one.
     """
     parsed = database_url(url)
     options: dict[str, Any] = {
@@ -173,7 +173,8 @@ def _lock_milliseconds(left: float) -> int:
 
 def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -> Callable[[], Any]:
     dialect_class = url.get_dialect()
-    dialect = dialect_class(dbapi=dialect_class.import_dbapi())
+    dialect: Any = dialect_class()
+    dialect.dbapi = dialect_class.import_dbapi()
     arguments, options = dialect.create_connect_args(url)
     options = dict(options)
 
@@ -207,7 +208,7 @@ def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -
 
     def sqlite() -> SqliteConnection:
         settings = options | {"timeout": 0, "check_same_thread": False}
-        connection = sqlite3.connect(*arguments, **settings, factory=SqliteConnection)
+        connection = SqliteConnection(*arguments, **settings)
         try:
             _prepare_sqlite(connection)
         except BaseException:
@@ -224,6 +225,6 @@ def _prepare_sqlite(connection: SqliteConnection) -> None:
         cursor.execute("PRAGMA foreign_keys = ON")
         (mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
-            # Read-only, or another connection is switching at this moment: then it holds for us too.
+            # Read-only; or another connection is switching just now, and that holds for this one.
             with suppress(sqlite3.OperationalError):
                 cursor.execute("PRAGMA journal_mode = WAL").fetchall()

@@ -8,7 +8,7 @@ import sqlite3
 from enum import Enum
 
 import psycopg
-import pymysql
+import pymysql  # type: ignore[import-untyped]
 import redis.exceptions as redis_errors
 from sqlalchemy import exc
 
@@ -30,7 +30,7 @@ class Failure(Enum):
 
     @property
     def means_down(self) -> bool:
-        """Whether the next call is likely to fare no better. Lock waits and a full pool say nothing of it."""
+        """Whether the next call would fare no better; a lock wait or a full pool says nothing."""
         return self not in (Failure.LOCKED, Failure.BUSY)
 
 
@@ -65,31 +65,31 @@ _REDIS_CODES = {
 }
 
 
+_REDIS_ERRORS: tuple[tuple[type[Exception], Failure], ...] = (
+    (redis_errors.TimeoutError, Failure.TIMED_OUT),
+    (redis_errors.AuthenticationError, Failure.DENIED),
+    (redis_errors.NoPermissionError, Failure.DENIED),
+    (redis_errors.BusyLoadingError, Failure.STARTING),
+    (redis_errors.MaxConnectionsError, Failure.BUSY),
+    (redis_errors.ReadOnlyError, Failure.READ_ONLY),
+    (redis_errors.OutOfMemoryError, Failure.FULL),
+    (redis_errors.ConnectionError, Failure.UNREACHABLE),
+    (redis_errors.ClusterDownError, Failure.UNREACHABLE),
+    (redis_errors.TryAgainError, Failure.UNREACHABLE),
+    (redis_errors.SlotNotCoveredError, Failure.UNREACHABLE),
+    (redis_errors.InvalidResponse, Failure.BROKEN),
+)
+
+
 def _of_redis(error: Exception) -> Failure | None:
-    match error:
-        case redis_errors.TimeoutError():
-            return Failure.TIMED_OUT
-        case redis_errors.AuthenticationError() | redis_errors.NoPermissionError():
-            return Failure.DENIED
-        case redis_errors.BusyLoadingError():
-            return Failure.STARTING
-        case redis_errors.MaxConnectionsError():
-            return Failure.BUSY
-        case redis_errors.ReadOnlyError():
-            return Failure.READ_ONLY
-        case redis_errors.OutOfMemoryError():
-            return Failure.FULL
-        case redis_errors.ConnectionError() | redis_errors.ClusterDownError():
-            return Failure.UNREACHABLE
-        case redis_errors.TryAgainError() | redis_errors.SlotNotCoveredError():
-            return Failure.UNREACHABLE
-        case redis_errors.InvalidResponse():
-            return Failure.BROKEN
-        case redis_errors.ResponseError():
-            # A pipeline puts its own words before the server's: the code is the first known word.
-            words = str(error).replace("-", " ").replace(":", " ").split()
-            return next((_REDIS_CODES[word] for word in words if word in _REDIS_CODES), None)
-    return None
+    for kind, failure in _REDIS_ERRORS:
+        if isinstance(error, kind):
+            return failure
+    if not isinstance(error, redis_errors.ResponseError):
+        return None
+    # A pipeline puts words of its own before the server's: take the first code that is known.
+    words = str(error).replace("-", " ").replace(":", " ").split()
+    return next((_REDIS_CODES[word] for word in words if word in _REDIS_CODES), None)
 
 
 def _of_database(error: BaseException | None) -> Failure | None:

@@ -37,7 +37,7 @@ _SAVE_DIGEST = sha1(_SAVE, usedforsecurity=False).hexdigest()
 
 
 class RedisStore:
-    """A `SessionStore` over a redis-py client: `connections.redis_client`, Sentinel's or a Cluster's."""
+    """A `SessionStore` over a redis-py client: `redis_client`'s, Sentinel's or a Cluster's."""
 
     def __init__(
         self, name: str, client: Any, prefix: str, *, breaker: Breaker | None = None
@@ -86,7 +86,7 @@ class RedisStore:
         return Saved[answer.decode()]
 
     def delete(self, keys: Sequence[DataKey]) -> int:
-        """Delete payloads and return how many were there; Redis frees the memory in the background."""
+        """Delete payloads, whose memory is freed in the background; return how many were there."""
         deleted = 0
         for chunk in _chunks(keys):
             with self.breaker.answering(), self._client.pipeline(transaction=False) as pipeline:

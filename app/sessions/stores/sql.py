@@ -40,13 +40,15 @@ EXPIRED_BATCH = 1000
 """Expired rows that one statement deletes, so that nobody waits long for its locks."""
 
 
-class clock_in(clock):
+class clock_in(clock):  # noqa: N801 - it reads as SQL, like clock
     """The database's clock, as many seconds from now as a statement's parameter says."""
 
     inherit_cache = True
 
     def __init__(self, seconds: BindParameter[float]) -> None:
-        offset = bindparam(None, callable_=lambda: skew.seconds, type_=Double(), unique=True)
+        offset: BindParameter[float] = bindparam(
+            None, callable_=lambda: skew.seconds, type_=Double(), unique=True
+        )
         super(clock, self).__init__(offset + seconds)
 
 
@@ -75,7 +77,7 @@ def payload_table(name: str, metadata: MetaData) -> Table:
 
 
 class SqlStore:
-    """A `SessionStore` over one table. Its engine autocommits and is its own (`engines.sql_engine`)."""
+    """A `SessionStore` over one table. Its engine autocommits and is its own (`sql_engine`)."""
 
     def __init__(
         self, name: str, engine: Engine, table: Table, *, breaker: Breaker | None = None
@@ -127,7 +129,7 @@ class SqlStore:
         return delete(table).where(key.in_(locked))
 
     def load(self, key: DataKey, *, extend_to: timedelta | None = None) -> StoredSession | None:
-        """Read a payload. With `extend_to` it is written too; MariaDB takes two statements for that."""
+        """Read a payload; with `extend_to` by UPDATE RETURNING, two statements on MariaDB."""
         parameters: dict[str, object] = {"key": key}
         with self.breaker.answering(), self._engine.connect() as connection:
             statement = self._load
@@ -141,7 +143,7 @@ class SqlStore:
         return None if row is None else StoredSession(bytes(row.payload), Version(row.version))
 
     def create(self, key: DataKey, payload: bytes, ttl: timedelta) -> None:
-        """Write a payload under a free key. Raises SessionExists, also over a row that has expired."""
+        """Write a payload under a free key. Raises SessionExists, over an expired row too."""
         parameters = _written(key, payload) | {"seconds": ttl.total_seconds()}
         try:
             with self.breaker.answering(), self._engine.connect() as connection:
@@ -163,7 +165,7 @@ class SqlStore:
         return Saved.GONE if held is None else Saved.CONFLICT
 
     def delete(self, keys: Sequence[DataKey]) -> int:
-        """Delete payloads in key order, some hundreds a statement, and count those that were there."""
+        """Delete payloads in key order, some hundreds a statement; count those that were there."""
         deleted = 0
         for chunk in _chunks(keys):
             with self.breaker.answering(), self._engine.connect() as connection:
