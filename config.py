@@ -35,7 +35,9 @@ _NOT_OFFERED = {
     "mongodb": "Flask-Session deprecates it, and it adds a server without adding an ability",
     "dynamodb": "listing its sessions reads the whole table",
 }
-_PLACEHOLDER = re.compile(r"change.?(me|this)|place.?holder|your.?secret|example|insecure", re.I)
+_PLACEHOLDER = re.compile(
+    r"change.?(me|this)|place.?holder|your.?secret|example|insecure", re.IGNORECASE
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 

