@@ -5,23 +5,19 @@ instance/), migrates, creates the first administrator, and watches over web serv
 one of them ends or a signal comes. What it started it ends by process id, last first.
 """
 
-import ctypes
 import fcntl
 import importlib.util
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -33,6 +29,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
+from app.cli.processes import (
+    LOOK_EVERY,
+    Children,
+    Failed,
+    Stopped,
+    end,
+    heed_signals,
+    popen,
+    stop_if_asked,
+)
 from app.extensions import db
 from app.people.models import User
 
@@ -42,54 +48,22 @@ RUN_ENV = INSTANCE / "run.env"
 # What `flask` in another terminal must see alike. Nobody else's variables go into a file.
 _SHARED = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "AUDIT_")
 _LONGEST_SOCKET_PATH = 100
-_START_WITHIN = 60.0
-_END_WITHIN = 15.0
-_LOOK_EVERY = 0.1
-
-
-class Failed(Exception):
-    """The site cannot start or go on; the message is for the person at the terminal."""
-
-
-class Stopped(Exception):
-    """A signal asked for the end."""
-
-
-class Children:
-    """The processes that were started, in order."""
-
-    def __init__(self) -> None:
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, *command: str) -> None:
-        self._running[name] = _popen(*command, stdin=subprocess.DEVNULL)
-
-    def check(self) -> None:
-        """Raise Stopped if the end was asked for, Failed if one of them has ended by itself."""
-        _stop_if_asked()
-        for name, process in self._running.items():
-            if (code := process.poll()) is not None:
-                raise Failed(f"The {name} ended by itself (exit code {code}); ending the rest.")
-
-    def end(self) -> None:
-        for process in reversed(self._running.values()):
-            _end(process)
 
 
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ask_to_stop)
+    heed_signals()
     os.chdir(ROOT)
     os.environ["FLASK_APP"] = "wsgi.py"
     children = Children()
     try:
         with ExitStack() as stack:
             stack.enter_context(_only_one())
+            socket_path = _settings(stack)
             stack.callback(children.end)
-            _bring_up(children, stack)
+            _bring_up(children, stack, socket_path)
             while True:
                 children.check()
-                time.sleep(_LOOK_EVERY)
+                time.sleep(LOOK_EVERY)
     except Stopped:
         _say("Ended. Users and sessions are kept for the next `make run`.")
         return 0
@@ -100,8 +74,7 @@ def main() -> int:
         return 1
 
 
-def _bring_up(children: Children, stack: ExitStack) -> None:
-    socket_path = _settings(stack)
+def _bring_up(children: Children, stack: ExitStack, socket_path: Path | None) -> None:
     app = ScriptInfo("wsgi.py").load_app()
     port = int(app.config["PORT"])
     _check_port(port)
@@ -114,7 +87,7 @@ def _bring_up(children: Children, stack: ExitStack) -> None:
     children.start("web server", sys.executable, "-m", "gunicorn", "wsgi:app")
     children.start("worker", sys.executable, "-m", "flask", "worker")
     address = f"http://127.0.0.1:{port}/"
-    _wait_until(lambda: _answers(f"{address}healthz"), children, "The web server")
+    children.wait_until(lambda: _answers(f"{address}healthz"), "The web server")
     _say("\n".join(["", f"Rollcall is at {address}", *welcome, "Ctrl-C ends it.", ""]))
 
 
@@ -186,7 +159,7 @@ def _start_valkey(children: Children, path: Path) -> None:
     }
     children.start("Valkey", str(_valkey()), *(word for pair in options.items() for word in pair))
     with Redis(unix_socket_path=str(path)) as client:
-        _wait_until(lambda: _pongs(client), children, f"Valkey (see {data}/valkey.log)")
+        children.wait_until(lambda: _pongs(client), f"Valkey (see {data}/valkey.log)")
 
 
 def _flask(*arguments: str, text: str = "") -> None:
@@ -195,13 +168,13 @@ def _flask(*arguments: str, text: str = "") -> None:
         given.write(text.encode())
         given.seek(0)
         command = (sys.executable, "-m", "flask", *arguments)
-        process = _popen(*command, stdin=given, stdout=printed, stderr=subprocess.STDOUT)
+        process = popen(*command, stdin=given, stdout=printed, stderr=subprocess.STDOUT)
         try:
             while (code := process.poll()) is None:
-                _stop_if_asked()
-                time.sleep(_LOOK_EVERY)
+                stop_if_asked()
+                time.sleep(LOOK_EVERY)
         finally:
-            _end(process)
+            end(process)
         printed.seek(0)
         if code:
             raise Failed(f"`flask {' '.join(arguments)}` failed:\n{printed.read().decode()}")
@@ -227,7 +200,7 @@ def _first_administrator(app: Flask) -> list[str]:
         db.engine.dispose()
     if somebody is not None:
         return [
-            "Sign in as before; `.venv/bin/flask users password NAME` lets one who is locked out in."
+            "Sign in as before; `.venv/bin/flask users password NAME` lets in who is locked out."
         ]
     name, password = app.config["ADMIN_USERNAME"], app.config["ADMIN_PASSWORD"]
     made = "" if password else secrets.token_urlsafe(15)
@@ -266,15 +239,6 @@ def _only_one() -> Iterator[None]:
         yield
 
 
-def _wait_until(ready: Callable[[], bool], children: Children, who: str) -> None:
-    end = time.monotonic() + _START_WITHIN
-    while not ready():
-        children.check()
-        if time.monotonic() > end:
-            raise Failed(f"{who} did not answer within {_START_WITHIN:.0f} seconds.")
-        time.sleep(_LOOK_EVERY)
-
-
 def _answers(url: str) -> bool:
     try:
         with urlopen(url, timeout=2) as response:  # noqa: S310 -- our own loopback address
@@ -288,55 +252,6 @@ def _pongs(client: Redis) -> bool:
         return bool(client.ping())
     except RedisError:
         return False
-
-
-def _popen(*command: str, **streams: Any) -> "subprocess.Popen[bytes]":
-    # A group of its own: the terminal's Ctrl-C is for the supervisor, which ends all in order.
-    return subprocess.Popen(
-        command,
-        process_group=0,
-        preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 -- there is one thread
-        **streams,
-    )
-
-
-def _end_with(parent: int) -> Callable[[], None] | None:
-    """Return what makes a child end when its parent is killed. Linux alone can promise it."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def in_child() -> None:
-        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, prctl(2)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(_END_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-_asked_to_stop = False
-
-
-def _ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-    # Only noted, so that no process is half started; everything that waits looks at it.
-    global _asked_to_stop  # noqa: PLW0603 -- a signal handler has nothing else to write to
-    _asked_to_stop = True
-
-
-def _stop_if_asked() -> None:
-    if _asked_to_stop:
-        raise Stopped
 
 
 def _say(text: str) -> None:
