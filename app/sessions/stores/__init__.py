@@ -18,7 +18,7 @@ class ServedStore(SessionStore, Protocol):
         ...
 
 
-class StoreNotConfigured(KeyError):  # noqa: N818 - named like the errors of store.py
+class StoreNotConfigured(KeyError):
     """A row, or a setting, names a store that this process does not have."""
 
     def __init__(self, name: str, names: Sequence[str]) -> None:

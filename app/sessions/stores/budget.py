@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from time import monotonic
 
 
-class DeadlineExceeded(TimeoutError):  # noqa: N818 - named like the errors of store.py
+class DeadlineExceeded(TimeoutError):
     """The request has spent its budget. It is a TimeoutError, so drivers treat it as their own."""
 
     def __init__(self) -> None:

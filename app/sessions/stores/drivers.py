@@ -136,7 +136,7 @@ class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[misc]
 
     @property
     def _in_transaction(self) -> bool:
-        """What the server said last. SQLAlchemy ends a transaction after every read, even if none."""
+        """What the server said last; SQLAlchemy asks for a rollback after reads as well."""
         return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
 
