@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import psycopg
-import pymysql
+import pymysql  # type: ignore[import-untyped]
 import pytest
 import redis
 from sqlalchemy import make_url
@@ -223,14 +223,16 @@ class PostgresServer(Server):
         return True
 
     def processes(self) -> list[int]:
-        """The postmaster and its backends: a frozen postmaster alone leaves the others answering."""
+        """The postmaster and its backends: a frozen postmaster leaves the others answering."""
         if not self.running:
             return []
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         if children.exists():
             words = children.read_text().split()
         else:
-            found = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True)
+            found = subprocess.run(
+                ["pgrep", "-P", str(self.pid)], check=False, capture_output=True, text=True
+            )
             words = found.stdout.split()
         return [self.pid, *map(int, words)]
 

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that misbehaves on demand, for tests of what a network does to a store."""
+"""A TCP proxy on loopback that misbehaves on demand: what a network does to a store."""
 
 import socket
 import struct
@@ -21,8 +21,8 @@ class Mode(Enum):
 class Proxy:
     """Forward one port to a server; `switch` changes its manners at run time.
 
-    HANG accepts and forwards nothing. TRICKLE passes the server's bytes one at a time, `pause` seconds
-    apart. RESET ends open connections with a TCP reset, and each new one as it comes.
+    HANG accepts and forwards nothing. TRICKLE passes the server's bytes one at a time, `pause`
+    seconds apart. RESET ends open connections with a TCP reset, and each new one as it comes.
     """
 
     def __init__(self, target_port: int, *, pause: float = 0.05) -> None:

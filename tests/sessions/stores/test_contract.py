@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -281,7 +282,7 @@ def test_of_many_saves_at_once_exactly_one_wins_each_version(any_store: ServedSt
         version = held(any_store, key).version
         payloads = [f"from thread {n}".encode() for n in range(6)]
         answers = at_once(
-            [lambda p=payload: any_store.save(key, p, version, HOUR) for payload in payloads]
+            [partial(any_store.save, key, payload, version, HOUR) for payload in payloads]
         )
         assert answers.count(Saved.SAVED) == 1
         assert answers.count(Saved.CONFLICT) == 5
@@ -315,7 +316,7 @@ def test_a_save_and_a_delete_at_once_leave_nothing(any_store: ServedStore) -> No
             assert any_store.delete([key]) == 1
             return Saved.GONE
 
-        save = lambda: any_store.save(key, b"late", version, HOUR)  # noqa: B023, E731
+        save = partial(any_store.save, key, b"late", version, HOUR)
         assert at_once([delete, save])[1] in (Saved.SAVED, Saved.GONE)
         assert any_store.load(key) is None
 
