@@ -1,0 +1,253 @@
+"""The settings: read once, checked together, each problem by name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import config
+from app.people.models import Role
+from app.sessions.timeouts import LimitPolicy
+
+KEY = "k3y-0f-th1s-t3st-thAt-n0body-us3s-els3where"
+GOOD = {"SECRET_KEY": KEY, "DATABASE_URL": "sqlite:///a.db", "REDIS_URL": "redis://localhost/0"}
+
+
+def load(_overrides=None, **environ):
+    return config.load(_overrides, environ={**GOOD, **environ}, instance=Path("/nowhere"))
+
+
+def problems(_overrides=None, **environ):
+    with pytest.raises(config.ConfigError) as raised:
+        load(_overrides, **environ)
+    return raised.value.problems
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    values = load()
+    assert values["ROLLCALL_ENV"] == "production"
+    assert values["SESSION_IDLE_TIMEOUT_BY_ROLE"] == {"member": 1800} | dict.fromkeys(
+        config.ROLES[1:], 900
+    )
+    assert values["SESSION_STORE_BY_ROLE"] == {"member": "redis"} | dict.fromkeys(
+        config.ROLES[1:], "sql"
+    )
+    assert set(values["SESSION_ABSOLUTE_TIMEOUT_BY_ROLE"].values()) == {43200}
+    assert set(values["SESSION_LIMIT_BY_ROLE"].values()) == {1}
+    assert values["SESSION_COOKIE_NAME"] == "__Host-session"
+    assert values["SESSION_COOKIE_SECURE"] is True
+
+
+def test_the_roles_and_policies_are_those_of_the_application():
+    assert list(config.ROLES) == [role.value for role in Role]
+    assert load(SESSION_LIMIT_POLICY="deny")["SESSION_LIMIT_POLICY"] == LimitPolicy.DENY
+
+
+def test_an_override_wins_over_the_environment_and_none_unsets_it():
+    assert load({"SESSION_LIMIT": 3}, SESSION_LIMIT="2")["SESSION_LIMIT"] == 3
+    assert load({"SESSION_LIMIT": None}, SESSION_LIMIT="2")["SESSION_LIMIT"] == 1
+
+
+def test_an_override_that_is_no_setting_of_ours_is_passed_through():
+    assert load({"TESTING": True})["TESTING"] is True
+
+
+def test_a_value_by_role_replaces_the_default_and_the_others_use_the_common_one():
+    values = load(SESSION_IDLE_TIMEOUT="600", SESSION_IDLE_TIMEOUT_BY_ROLE="admin=300, auditor=400")
+    by_role = {"member": 600, "viewer": 600, "operator": 600, "auditor": 400, "admin": 300}
+    assert values["SESSION_IDLE_TIMEOUT_BY_ROLE"] == by_role
+
+
+def test_without_redis_everybody_is_in_sql():
+    values = load(SESSION_TYPE="sqlalchemy", REDIS_URL="")
+    assert set(values["SESSION_STORE_BY_ROLE"].values()) == {"sql"}
+
+
+def test_a_store_of_redis_without_a_redis_names_the_setting():
+    assert problems(REDIS_URL="") == (
+        "REDIS_URL: missing; SESSION_TYPE=sqlalchemy does without Redis",
+    )
+
+
+@pytest.mark.parametrize(
+    "backend", ["filesystem", "cachelib", "memcached", "mongodb", "dynamodb", "null"]
+)
+def test_a_store_that_is_not_offered_stops_the_start(backend):
+    (problem,) = problems(SESSION_TYPE=backend)
+    assert problem.startswith(f"SESSION_TYPE: got {backend!r}; allowed: redis or sqlalchemy")
+    assert backend == "null" or f"({backend}: " in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROLLCALL_ENV", "staging"),
+        ("FLASK_DEBUG", "perhaps"),
+        ("DATABASE_URL", "oracle://localhost/x"),
+        ("DATABASE_URL", "not a url"),
+        ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "sqlite:///file:x?mode=memory&uri=true"),
+        ("REDIS_URL", "http://localhost"),
+        ("SESSION_STORE_BY_ROLE", "member=files"),
+        ("SESSION_IDLE_TIMEOUT", "0"),
+        ("SESSION_IDLE_TIMEOUT", "1800.5"),
+        ("SESSION_IDLE_TIMEOUT", "half an hour"),
+        ("SESSION_IDLE_TIMEOUT_BY_ROLE", "king=900"),
+        ("SESSION_IDLE_TIMEOUT_BY_ROLE", "admin=900,admin=800"),
+        ("SESSION_IDLE_TIMEOUT_BY_ROLE", "900"),
+        ("SESSION_LIMIT", "-1"),
+        ("SESSION_LIMIT_POLICY", "kill"),
+        ("SESSION_TOUCH_INTERVAL", "-1"),
+        ("SESSION_KEY_PREFIX", "a b"),
+        ("SESSION_SERIALIZATION_FORMAT", "pickle"),
+        ("SESSION_SQLALCHEMY_TABLE", "x; drop table users"),
+        ("SESSION_COOKIE_NAME", "a;b"),
+        ("SESSION_COOKIE_PATH", "admin"),
+        ("SESSION_COOKIE_SAMESITE", "Sometimes"),
+        ("REQUEST_DEADLINE", "nan"),
+        ("TRUSTED_PROXIES", "all"),
+        ("LOG_LEVEL", "LOUD"),
+        ("PORT", "65536"),
+    ],
+)
+def test_a_bad_value_names_the_setting_and_what_is_allowed(name, value):
+    (problem,) = problems(**{name: value})
+    assert problem.startswith(f"{name}: ")
+    assert "allowed: " in problem
+
+
+def test_all_problems_are_told_at_once():
+    names = [p.partition(":")[0] for p in problems(PORT="x", SESSION_LIMIT="0", SECRET_KEY="")]
+    assert names == ["SESSION_LIMIT", "PORT", "SECRET_KEY"]
+
+
+def test_a_secret_is_never_shown():
+    with pytest.raises(config.ConfigError) as raised:
+        load(DATABASE_URL="oracle://u:hunter2@h/d", SECRET_KEY="hunter2", REDIS_URL="x:hunter2")
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "change-me" * 5, "your_secret_key" * 3, "a" * 64, "abab" * 16]
+)
+def test_production_refuses_a_missing_short_or_placeholder_key(key):
+    (problem,) = problems(SECRET_KEY=key)
+    assert problem.startswith("SECRET_KEY: ")
+
+
+def test_production_refuses_a_short_key_among_the_fallbacks():
+    (problem,) = problems(SECRET_KEY_FALLBACKS=f"{KEY}old,short")
+    assert problem.startswith("SECRET_KEY_FALLBACKS: ")
+
+
+def test_production_refuses_debug_mode():
+    assert problems(FLASK_DEBUG="1") == ("FLASK_DEBUG: got True; allowed in production: false",)
+
+
+def test_production_refuses_an_idle_timeout_above_the_absolute_one_for_any_role():
+    (problem,) = problems(SESSION_ABSOLUTE_TIMEOUT_BY_ROLE="auditor=600")
+    assert problem == "SESSION_IDLE_TIMEOUT: 900 s for auditor; allowed: at most the absolute 600 s"
+
+
+def test_production_refuses_a_touch_interval_that_would_end_busy_sessions():
+    (problem,) = problems(SESSION_IDLE_TIMEOUT="60")
+    assert problem.startswith("SESSION_TOUCH_INTERVAL: not below the idle timeout of member")
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "DATABASE_URL"])
+@pytest.mark.parametrize("environment", ["production", "development"])
+def test_a_key_and_a_database_are_asked_for_everywhere(missing, environment):
+    (problem,) = problems(**{missing: "", "ROLLCALL_ENV": environment})
+    assert problem.startswith(f"{missing}: missing")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"SESSION_COOKIE_DOMAIN": "example.org"},
+        {"SESSION_COOKIE_PATH": "/app"},
+        {"SESSION_COOKIE_SECURE": "false"},
+    ],
+)
+def test_a_host_cookie_that_a_browser_would_drop_is_refused(setting):
+    names = {problem.partition(":")[0] for problem in problems(**setting)}
+    assert names == {"SESSION_COOKIE_NAME", "VISITOR_COOKIE_NAME"}
+
+
+def test_the_two_cookies_need_two_names():
+    (problem,) = problems(VISITOR_COOKIE_NAME="__Host-session")
+    assert problem.startswith("VISITOR_COOKIE_NAME: ")
+
+
+def test_development_drops_the_prefix_and_secure():
+    values = load(ROLLCALL_ENV="development")
+    assert values["SESSION_COOKIE_SECURE"] is False
+    assert (values["SESSION_COOKIE_NAME"], values["VISITOR_COOKIE_NAME"]) == ("session", "visitor")
+
+
+def test_development_with_tls_keeps_both():
+    values = load(ROLLCALL_ENV="development", SESSION_COOKIE_SECURE="true")
+    assert values["SESSION_COOKIE_NAME"] == "__Host-session"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("mariadb://u:p@h/d", "mariadb+pymysql://u:p@h/d"),
+        ("sqlite:////var/lib/a.db", "sqlite:////var/lib/a.db"),
+        ("sqlite:///a.db", f"sqlite:///{config.ROOT}/instance/a.db"),
+    ],
+)
+def test_a_database_url_gets_the_driver_that_is_installed(given, used):
+    assert load(DATABASE_URL=given)["SQLALCHEMY_DATABASE_URI"] == used
+
+
+def test_a_secret_can_come_from_a_file(tmp_path):
+    (tmp_path / "key").write_text(f"{KEY}-in-a-file\n")
+    values = load(SECRET_KEY="", SECRET_KEY_FILE=str(tmp_path / "key"))
+    assert values["SECRET_KEY"] == f"{KEY}-in-a-file"
+
+
+def test_a_secret_given_twice_or_in_a_file_that_is_not_there_is_refused(tmp_path):
+    assert problems(SECRET_KEY_FILE=str(tmp_path / "key")) == (
+        "SECRET_KEY: set twice; allowed: it or SECRET_KEY_FILE, not both",
+    )
+    (problem,) = problems(SECRET_KEY="", SECRET_KEY_FILE=str(tmp_path / "key"))
+    assert problem.startswith("SECRET_KEY: SECRET_KEY_FILE cannot be read")
+
+
+def test_keys_of_forms_are_the_old_ones_and_the_new_one_and_never_expire():
+    values = load(SECRET_KEY_FALLBACKS=f"{KEY}1,{KEY}2")
+    assert values["WTF_CSRF_SECRET_KEY"] == [f"{KEY}1", f"{KEY}2", KEY]
+    assert values["WTF_CSRF_TIME_LIMIT"] is None
+
+
+def test_flask_sees_what_make_run_uses_unless_the_environment_says_otherwise(tmp_path):
+    (tmp_path / "run.env").write_text(
+        f"ROLLCALL_ENV=development\nSECRET_KEY={KEY}\nSESSION_TYPE=sqlalchemy\n"
+        "DATABASE_URL=sqlite:///run.db\nSESSION_LIMIT=5\n"
+    )
+    values = config.load(None, {"SESSION_LIMIT": "2"}, tmp_path)
+    assert values["ROLLCALL_ENV"] == "development"
+    assert values["SESSION_LIMIT"] == 2
+    with pytest.raises(config.ConfigError):
+        config.load(None, {"ROLLCALL_ENV": "production"}, tmp_path)
+    with pytest.raises(config.ConfigError):
+        config.load({"ROLLCALL_ENV": "production"}, {}, tmp_path)
+
+
+def test_a_flask_command_tells_a_bad_setting_in_words():
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("SESSION_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "users", "create", "vera"],
+        env={**environ, **GOOD, "ROLLCALL_ENV": "production", "SESSION_LIMIT": "none"},
+        cwd=config.ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "SESSION_LIMIT: got 'none'; allowed: a whole number from 1 to 10000" in done.stderr
+    assert "Traceback" not in done.stderr
