@@ -76,8 +76,16 @@ def wait_until(true: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def run_once(root: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Start a run that is expected to refuse."""
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli.run"],
+        cwd=root, env=clean_environment(**environ), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
 def processes_in(root: Path) -> list[int]:
-    """Return the processes that work in the copy: all that a run started, whoever their parent is."""
+    """Return the processes that work in the copy: all that runs started, orphans too."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -156,13 +164,8 @@ def test_the_administrators_name_and_password_can_be_given_and_are_not_printed(s
 
 
 def test_a_second_run_beside_a_running_one_says_so(start):
-    first = start()
-    wait_until(lambda: (first.root / "instance" / "run.lock").exists())
-    first.until_up()
-    second = subprocess.run(
-        [sys.executable, "-m", "app.cli.run"],
-        cwd=first.root, env=first.environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    first = start().until_up()
+    second = run_once(first.root)
     assert second.returncode == 1
     assert f"already running here (process {first.process.pid})" in second.stderr
 
@@ -172,20 +175,14 @@ def test_a_taken_port_stops_it_and_names_the_port(copy):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "-m", "app.cli.run"],
-            cwd=copy, env=clean_environment(PORT=str(port)), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = run_once(copy, PORT=str(port))
     assert done.returncode == 1
     assert f"Port {port} cannot be used" in done.stderr
     assert processes_in(copy) == []
 
 
 def test_a_bad_setting_stops_it_before_anything_starts(copy):
-    done = subprocess.run(
-        [sys.executable, "-m", "app.cli.run"],
-        cwd=copy, env=clean_environment(SESSION_LIMIT="many"), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_once(copy, SESSION_LIMIT="many")
     assert done.returncode == 1
     assert "SESSION_LIMIT: got 'many'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -209,7 +206,8 @@ def test_a_deep_clone_with_a_space_in_its_path_works(start, tmp_path):
     deep = copy_to(tmp_path / ("a deep path " * 10) / "rollcall")
     assert len(str(deep)) > 107
     run = start(deep).until_up()
-    url = re.search(r"^REDIS_URL=unix://(.*)$", (deep / "instance" / "run.env").read_text(), re.MULTILINE)
+    run_env = (deep / "instance" / "run.env").read_text()
+    url = re.search(r"^REDIS_URL=unix://(.*)$", run_env, re.MULTILINE)
     assert url is not None
     assert run.end() == 0
     assert not Path(url[1]).parent.exists()
