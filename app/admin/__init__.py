@@ -1,0 +1,9 @@
+"""The staff site, one module per noun; each brings its own blueprint."""
+
+from flask import Blueprint
+
+from app.admin import audit, overview, policy, revocations, sessions, stores, users
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+for _noun in (overview, sessions, revocations, users, audit, stores, policy):
+    blueprint.register_blueprint(_noun.blueprint)

@@ -1,0 +1,147 @@
+"""What the ledger counts for the overview, the stores page and the chips of the list."""
+
+from dataclasses import dataclass
+from time import monotonic
+
+from sqlalchemy import Select, and_, case, func, select
+
+from app.columns import now
+from app.people.models import User
+from app.sessions.models import Revocation, UserSession
+from app.sessions.store import DataKey, StoreUnavailable
+from app.sessions.system import system
+from app.sessions.timeouts import ACTIVE_WITHIN
+from app.sessions.transaction import live
+
+_ACTIVE = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
+_WORKER_GRACE = 120.0
+_HOUR, _DAY = 3600.0, 86400.0
+
+_BY_STORE = (
+    select(
+        UserSession.store,
+        func.count().label("live"),
+        func.coalesce(func.sum(case((_ACTIVE, 1), else_=0)), 0).label("active"),
+    )
+    .where(live())
+    .group_by(UserSession.store)
+)
+_USERS = select(func.count(func.distinct(UserSession.user_id))).where(live())
+_MISSING = select(func.count()).where(live(), UserSession.missing_since.is_not(None))
+_OVERDUE = select(func.count()).where(
+    UserSession.ended_at.is_(None),
+    (UserSession.idle_expires_at < now(-_WORKER_GRACE))
+    | (UserSession.absolute_expires_at < now(-_WORKER_GRACE)),
+)
+_WAITING = (
+    select(UserSession.store, func.count().label("rows"))
+    .where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
+    .group_by(UserSession.store)
+)
+_STARTED_LATELY = select(func.count()).where(UserSession.started_at > now(-_HOUR))
+_REVOKED_LATELY = select(func.count()).where(
+    UserSession.ended_at > now(-_DAY), UserSession.end_reason == "revoked"
+)
+_UNFINISHED = select(func.count()).where(
+    and_(Revocation.confirmed_at.is_not(None), Revocation.finished_at.is_(None))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCounts:
+    """Live sessions now, by store, and how many of them were seen in the last five minutes."""
+
+    by_store: dict[str, int]
+    active: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_store.values())
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAnswer:
+    """Whether a store answered just now, and in how many milliseconds."""
+
+    name: str
+    reachable: bool
+    milliseconds: float | None
+
+
+def live_counts() -> LiveCounts:
+    """Count the live sessions; every configured store is there, with zero too."""
+    rows = system.ledger.read(_BY_STORE)
+    by_store = dict.fromkeys(system.stores, 0) | {row.store: row.live for row in rows}
+    return LiveCounts(by_store, sum(int(row.active) for row in rows))
+
+
+def signed_in_users() -> int:
+    """Count the people behind the live sessions."""
+    return _one(_USERS)
+
+
+def missing_data() -> int:
+    """Count live sessions whose data their store did not have at the worker's last look."""
+    return _one(_MISSING)
+
+
+def overdue() -> int:
+    """Count sessions past a deadline that no worker has recorded. They are not live all the same."""
+    return _one(_OVERDUE)
+
+
+def purges_waiting() -> dict[str, int]:
+    """Count, by store, the sessions that have ended and whose data is not known to be deleted."""
+    return {row.store: row.rows for row in system.ledger.read(_WAITING)}
+
+
+def started_lately() -> int:
+    """Count the sign-ins of the last hour."""
+    return _one(_STARTED_LATELY)
+
+
+def revoked_lately() -> int:
+    """Count the sessions that staff ended in the last 24 hours."""
+    return _one(_REVOKED_LATELY)
+
+
+def unfinished_revocations() -> int:
+    """Count the revocations that were confirmed and are still ending sessions."""
+    return _one(_UNFINISHED)
+
+
+def users_over_limit() -> int:
+    """Count users with more live sessions than their role's limit, as after the limit was lowered."""
+    limit = case(
+        {role: rule.limit for role, rule in system.policy.by_role.items()},
+        value=User.role,
+        else_=1,
+    )
+    crowded = (
+        select(UserSession.user_id)
+        .join(User, User.id == UserSession.user_id)
+        .where(live())
+        .group_by(UserSession.user_id, User.role)
+        .having(func.count() > limit)
+        .subquery()
+    )
+    return _one(select(func.count()).select_from(crowded))
+
+
+def ask_stores() -> list[StoreAnswer]:
+    """Ask every store for a key that is nobody's, and time the answer."""
+    answers = []
+    for name, store in system.stores.items():
+        started = monotonic()
+        try:
+            store.present([DataKey("ping")])
+        except StoreUnavailable:
+            answers.append(StoreAnswer(name, reachable=False, milliseconds=None))
+        else:
+            took = round((monotonic() - started) * 1000, 1)
+            answers.append(StoreAnswer(name, reachable=True, milliseconds=took))
+    return answers
+
+
+def _one(statement: Select[tuple[int]]) -> int:
+    return int(system.ledger.read(statement)[0][0])

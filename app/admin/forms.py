@@ -1,0 +1,64 @@
+"""The forms of the staff site."""
+
+from typing import Any
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, PasswordField, SelectField, StringField, TextAreaField
+from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
+
+from app.filters import REVOCATION_REASONS, ROLES, number
+
+
+class RevocationForm(FlaskForm):
+    """Why, in a code and in words; whether the users are told; the count where it is asked for."""
+
+    reason = SelectField(
+        _l("Reason"),
+        [InputRequired(_l("Choose a reason."))],
+        choices=[("", _l("Choose a reason…")), *REVOCATION_REASONS.items()],
+    )
+    note = TextAreaField(
+        _l("Note"), [Length(max=1000, message=_l("A note has at most 1,000 characters."))]
+    )
+    tell_user = BooleanField(_l("Tell the users why at their next request"))
+    count = StringField()
+
+    def __init__(self, expected: int | None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._expected = expected
+        self.count.label.text = _l("Type %(count)s to confirm", count=expected or 0)
+
+    def validate_count(self, field: StringField) -> None:
+        """Compare the typed count with the frozen one, where it is asked for."""
+        if self._expected is None:
+            return
+        typed = "".join(c for c in field.data or "" if c not in " ,.’'")
+        if typed != str(self._expected):
+            raise ValidationError(
+                _l("The list has %(count)s sessions: type that.", count=number(self._expected))
+            )
+
+
+class RoleForm(FlaskForm):
+    """A role."""
+
+    role = SelectField(_l("Role"), [InputRequired()], choices=list(ROLES.items()))
+
+
+class NewPasswordForm(FlaskForm):
+    """A password set by an administrator."""
+
+    password = PasswordField(_l("New password"), [DataRequired(_l("Enter a password."))])
+
+
+class NewUserForm(FlaskForm):
+    """Name, role and first password of a new user."""
+
+    username = StringField(_l("User name"), [DataRequired(_l("Enter a user name."))])
+    role = SelectField(_l("Role"), [InputRequired()], choices=list(ROLES.items()))
+    password = PasswordField(_l("First password"), [DataRequired(_l("Enter a password."))])
+
+
+class ConfirmForm(FlaskForm):
+    """Nothing but the token: the button is the confirmation."""

@@ -1,0 +1,121 @@
+"""The first page of the staff site: the verdict, four figures, the checks, the last staff actions."""
+
+from flask import Blueprint, jsonify, render_template, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from sqlalchemy import select
+
+from app.admin import counts, words
+from app.admin.helpers import join_sentences
+from app.audit.models import AuditEvent, Verb
+from app.auth.access import requires
+from app.filters import number
+from app.listing import asked_format
+from app.people.models import Permission
+from app.sessions.system import system
+
+blueprint = Blueprint("overview", __name__)
+
+_ACTIONS = (
+    Verb.REVOCATION_CONFIRMED,
+    Verb.USER_CREATED,
+    Verb.USER_DISABLED,
+    Verb.USER_ENABLED,
+    Verb.ROLE_CHANGED,
+    Verb.PASSWORD_RESET,
+)
+_LAST_ACTIONS = (
+    select(
+        AuditEvent.at,
+        AuditEvent.actor_name,
+        AuditEvent.verb,
+        AuditEvent.target_name,
+        AuditEvent.revocation_id,
+        AuditEvent.reason,
+        AuditEvent.note,
+    )
+    .where(AuditEvent.verb.in_([verb.value for verb in _ACTIONS]))
+    .order_by(AuditEvent.id.desc())
+    .limit(8)
+)
+
+
+@blueprint.get("/")
+@requires(Permission.STAFF)
+def show() -> ResponseReturnValue:
+    """Show how things stand."""
+    answers = counts.ask_stores()
+    live = counts.live_counts()
+    users = counts.signed_in_users()
+    missing, overdue = counts.missing_data(), counts.overdue()
+    started, revoked = counts.started_lately(), counts.revoked_lately()
+    if asked_format() == "json":
+        return jsonify(
+            live=live.by_store,
+            active=live.active,
+            users=users,
+            need_a_look=missing,
+            signed_in_last_hour=started,
+            revoked_last_day=revoked,
+            unavailable=[answer.name for answer in answers if not answer.reachable],
+        )
+    checks = [
+        *(words.store_check(answer) for answer in answers),
+        words.missing_check(missing),
+        words.overdue_check(overdue),
+        words.purge_check(sum(counts.purges_waiting().values())),
+        words.unfinished_check(counts.unfinished_revocations()),
+        words.limit_check(counts.users_over_limit()),
+    ]
+    shown = [check for check in checks if check]
+    troubled = sum(check.kind != "good" for check in shown)
+    return render_template(
+        "admin/overview.html",
+        verdict=_verdict(words.stores_sentence(answers), troubled),
+        figures=[
+            {
+                "label": _("Signed in now"),
+                "value": live.total,
+                "note": _(
+                    "%(users)s users, %(active)s active in 5 min",
+                    users=number(users),
+                    active=number(live.active),
+                ),
+                "href": url_for("admin.sessions.index"),
+            },
+            {
+                "label": _("Need a look"),
+                "value": missing,
+                "note": _("data missing in their store"),
+                "href": url_for("admin.sessions.index"),
+            },
+            {
+                "label": _("Signed in, last hour"),
+                "value": started,
+                "note": _("sign-ins, some of them ended since"),
+                "href": url_for("admin.sessions.index"),
+            },
+            {
+                "label": _("Revoked, last 24 h"),
+                "value": revoked,
+                "note": _("sessions ended by staff"),
+                "href": url_for("admin.revocations.index"),
+            },
+        ],
+        checks=shown,
+        actions=system.ledger.read(_LAST_ACTIONS),
+        now=system.ledger.now(),
+    )
+
+
+def _verdict(stores: str, troubled: int) -> str:
+    if not troubled:
+        return join_sentences(stores, _("Nothing needs a look."))
+    look = ngettext(
+        "%(count)s check needs a look.",
+        "%(count)s checks need a look.",
+        troubled,
+        count=number(troubled),
+    )
+    return join_sentences(stores, look)

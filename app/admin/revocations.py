@@ -1,0 +1,196 @@
+"""Revoke sessions: freeze, review, confirm, receipt. What is confirmed is what was frozen."""
+
+from typing import Any
+
+from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from app.admin.forms import RevocationForm
+from app.admin.helpers import ID, person, sessions_in_words
+from app.admin.words import receipt_verdict
+from app.auth.access import require_step_up, requires
+from app.listing import asked_format, csv_response, record
+from app.people.models import Permission
+from app.sessions import revocation
+from app.sessions.models import Revocation
+from app.sessions.revocation import NothingToRevoke, NotPermitted, Receipt, Review, Stale, Targets
+from app.sessions.search import FilterError, SessionFilter
+from app.sessions.system import system
+
+blueprint = Blueprint("revocations", __name__)
+
+_PER_PAGE = 50
+_COLUMNS = (
+    "id",
+    "confirmed_at",
+    "finished_at",
+    "actor_name",
+    "reason",
+    "note",
+    "matched_by",
+    "size",
+    "present",
+    "read_back_at",
+)
+_LIST = (
+    select(*(getattr(Revocation, name) for name in _COLUMNS))
+    .where(Revocation.confirmed_at.is_not(None))
+    .order_by(Revocation.id.desc())
+)
+
+
+@blueprint.get("/revocations")
+@requires(Permission.STAFF)
+def index() -> ResponseReturnValue:
+    """List what was confirmed, newest first."""
+    asked = asked_format()
+    after = request.args.get("after", type=int)
+    statement = _LIST if after is None else _LIST.where(Revocation.id < after)
+    rows = list(system.ledger.read(statement.limit(_PER_PAGE + 1)))
+    rows, further = rows[:_PER_PAGE], len(rows) > _PER_PAGE
+    if asked != "html":
+        records = [record(row, _COLUMNS) for row in rows]
+        if asked == "csv":
+            return csv_response("revocations", _COLUMNS, records)
+        return jsonify(revocations=records, next=_next(rows[-1].id) if further else None)
+    return render_template(
+        "admin/revocations/list.html",
+        rows=rows,
+        now=system.ledger.now(),
+        next=rows[-1].id if further else None,
+    )
+
+
+def _next(after: int) -> str:
+    return url_for("admin.revocations.index", after=after, format="json")
+
+
+@blueprint.post("/revocations")
+@requires(Permission.REVOKE)
+def freeze() -> ResponseReturnValue:
+    """Freeze the chosen sessions and lead to their review; nothing has ended yet."""
+    try:
+        revocation_id = revocation.freeze(_targets(), actor=person())
+    except FilterError as error:
+        abort(400, error.message)
+    except NotPermitted as error:
+        abort(403, str(error))
+    except NothingToRevoke:
+        flash(
+            _("There is nothing to revoke: tick a session that is not your own and still live."),
+            "warning",
+        )
+        return redirect(url_for("admin.sessions.index"), 303)
+    return redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
+
+
+def _targets() -> Targets:
+    """Read what was chosen: all that match a filter, all of a user, or the ticked references."""
+    form = request.form
+    if form.get("all_matching"):
+        source = request.args if request.args else form
+        query = {k: v for k, v in source.items() if v and k not in ("all_matching", "csrf_token")}
+        return Targets(matching=SessionFilter.from_query(query))
+    if user := form.get("user"):
+        if not user.isdecimal() or len(user) > 18:
+            abort(400, _("There is no such user."))
+        return Targets(user_id=int(user))
+    return Targets(references=tuple(form.getlist("reference")))
+
+
+@blueprint.get(f"/revocations/<{ID}:revocation_id>")
+@requires(Permission.STAFF)
+def show(revocation_id: int) -> ResponseReturnValue:
+    """Show the receipt of what was confirmed, or the review of what was frozen."""
+    done = revocation.receipt(revocation_id)
+    if done is not None:
+        return _receipt_page(done)
+    review = _review(revocation_id)
+    if review.needs_step_up and not review.stale:
+        require_step_up()
+    return _review_page(review, RevocationForm(_expected(review), formdata=None))
+
+
+@blueprint.post(f"/revocations/<{ID}:revocation_id>")
+@requires(Permission.REVOKE)
+def confirm(revocation_id: int) -> ResponseReturnValue:
+    """End exactly what was frozen, then show the receipt under the same address."""
+    here = redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
+    if revocation.receipt(revocation_id) is not None:
+        return here
+    review = _review(revocation_id)
+    if review.needs_step_up and not review.stale:
+        require_step_up()
+    form = RevocationForm(_expected(review))
+    if review.stale:
+        return _review_page(review, form), 409
+    if not form.validate_on_submit():
+        return _review_page(review, form), 422
+    try:
+        revocation.confirm(
+            revocation_id,
+            actor=person(),
+            reason=form.reason.data,
+            note=form.note.data or "",
+            tell=form.tell_user.data,
+        )
+    except NotPermitted as error:
+        abort(403, str(error))
+    except Stale:
+        return here
+    return here
+
+
+@blueprint.post(f"/revocations/<{ID}:revocation_id>/purge")
+@requires(Permission.REVOKE)
+def retry(revocation_id: int) -> ResponseReturnValue:
+    """Try again to delete what a silent store still holds, and read back."""
+    if revocation.receipt(revocation_id) is None:
+        abort(404)
+    receipt = revocation.retry_purge(revocation_id)
+    if receipt.purge_pending:
+        waiting = sessions_in_words(receipt.purge_pending)
+        flash(_("Tried again. The data of %(what)s is still waiting.", what=waiting), "warning")
+    else:
+        flash(_("Tried again. All data is deleted."))
+    return redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
+
+
+def _review(revocation_id: int) -> Review:
+    me = person()
+    if not me.may(Permission.REVOKE):
+        abort(404)
+    try:
+        return revocation.review(revocation_id, actor=me)
+    except (NotPermitted, Stale, LookupError):
+        abort(404, _("There is no such revocation, or somebody else is preparing it."))
+
+
+def _expected(review: Review) -> int | None:
+    return review.count if review.needs_count else None
+
+
+def _review_page(review: Review, form: RevocationForm) -> str:
+    return render_template(
+        "admin/revocations/review.html",
+        review=review,
+        form=form,
+        problem=None,
+        now=system.ledger.now(),
+    )
+
+
+def _receipt_page(receipt: Receipt) -> ResponseReturnValue:
+    if asked_format() == "json":
+        fields = ("ended", "already_ended", "purged", "purge_pending", "present")
+        body: dict[str, Any] = {name: getattr(receipt, name) for name in fields}
+        return jsonify(revocation_id=receipt.revocation_id, finished=receipt.finished, **body)
+    return render_template(
+        "admin/revocations/receipt.html",
+        receipt=receipt,
+        verdict=receipt_verdict(receipt),
+        may_retry=person().may(Permission.REVOKE),
+        now=system.ledger.now(),
+    )

@@ -1,0 +1,217 @@
+"""The list of sessions over all stores, and one session."""
+
+from typing import Any
+
+from flask import Blueprint, abort, jsonify, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from sqlalchemy import Row, select
+
+from app.admin.counts import LiveCounts, live_counts
+from app.admin.helpers import person, record_export
+from app.audit.models import AuditEvent
+from app.auth.access import requires
+from app.filters import clock_time, duration, end_reason, role_name, store_name
+from app.listing import SESSION_COLUMNS, arguments, asked_format, csv_response, session_record
+from app.people.models import Permission, Role
+from app.sessions.search import (
+    FilterError,
+    SessionFilter,
+    SessionPage,
+    SessionRow,
+    find,
+    get,
+    of_user,
+    value_names,
+)
+from app.sessions.system import system
+
+blueprint = Blueprint("sessions", __name__)
+
+_FIELDS = ("q", "user", "ip", "store", "role", "reference", "state")
+_CSV_ROWS = 10_000
+
+
+@blueprint.get("/sessions")
+@requires(Permission.STAFF)
+def index() -> ResponseReturnValue:
+    """List sessions, newest activity first; a filter that is not understood is a 400."""
+    asked = asked_format()
+    query = arguments()
+    try:
+        where = SessionFilter.from_query(query)
+    except FilterError as error:
+        return _refuse(error, query, asked)
+    if asked == "csv":
+        return _export(where)
+    page = find(where, after=request.args.get("after"))
+    if asked == "json":
+        return _json(where, page)
+    return _page(where, page)
+
+
+def _page(where: SessionFilter, page: SessionPage) -> str:
+    query = where.to_query()
+    narrowed = any(name != "state" for name in query)
+    after = request.args.get("after")
+
+    def link(**more: str) -> str:
+        return url_for("admin.sessions.index", **{**query, **more})
+
+    return render_template(
+        "admin/sessions/list.html",
+        page=page,
+        where=where,
+        query=query,
+        values={name: query.get(name, "") for name in _FIELDS},
+        selects=_selects(),
+        chips=_chips(query, live_counts()),
+        narrowed=narrowed,
+        filtered=any(name in query for name in ("user", "ip", "reference")),
+        after=after,
+        link=link,
+        error=None,
+        search=query.get("q", ""),
+    )
+
+
+def _refuse(error: FilterError, query: dict[str, str], asked: str) -> ResponseReturnValue:
+    """Answer a bad filter: nothing is looked up, and the message stands beside its field."""
+    if asked != "html":
+        return jsonify(error="bad_filter", field=error.field, message=error.message), 400
+    page = render_template(
+        "admin/sessions/list.html",
+        page=None,
+        where=None,
+        query={},
+        values={name: query.get(name, "") for name in _FIELDS},
+        selects=_selects(),
+        chips=_chips({}, live_counts()),
+        narrowed=True,
+        filtered=error.field != "q",
+        after=None,
+        error=error,
+        search=query.get("q", ""),
+        search_error=error.message if error.field == "q" else None,
+    )
+    return page, 400
+
+
+def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
+    following = None
+    if page.next:
+        query = {**where.to_query(), "after": page.next, "format": "json"}
+        following = url_for("admin.sessions.index", **query)
+    return jsonify(
+        sessions=[session_record(row) for row in page.rows],
+        total=page.total,
+        next=following,
+        unavailable=list(page.unavailable),
+    )
+
+
+def _export(where: SessionFilter) -> ResponseReturnValue:
+    """Serve all that match as CSV, up to a bound that the last line would otherwise hide."""
+    rows: list[SessionRow] = []
+    after = request.args.get("after")
+    while len(rows) < _CSV_ROWS:
+        page = find(where, limit=200, after=after)
+        rows.extend(page.rows)
+        after = page.next
+        if after is None:
+            break
+    record_export("sessions", len(rows))
+    return csv_response("sessions", SESSION_COLUMNS, [session_record(row) for row in rows])
+
+
+def _chips(query: dict[str, str], counts: LiveCounts) -> list[dict[str, Any]]:
+    """Return the filters that are one click away, with their live counts. No label is a rule."""
+
+    def chip(label: str, count: int | None, **chosen: str) -> dict[str, Any]:
+        href = url_for("admin.sessions.index", **chosen)
+        return {"label": label, "href": href, "count": count, "current": chosen == query}
+
+    rule = {"label": ""}
+    stores = [chip(store_name(n), count, store=n) for n, count in counts.by_store.items()]
+    roles = [chip(role_name(role), None, role=role.value) for role in Role]
+    return [
+        chip(_("All signed in"), counts.total),
+        rule,
+        *stores,
+        rule,
+        *roles,
+        rule,
+        chip(_("Ended"), None, state="ended"),
+    ]
+
+
+def _selects() -> list[tuple[str, str, list[tuple[str, str]]]]:
+    stores = [(name, store_name(name)) for name in system.stores]
+    roles = [(role.value, role_name(role)) for role in Role]
+    states = [("live", _("signed in")), ("ended", _("ended"))]
+    return [
+        ("store", _("Store"), [("", _("any store")), *stores]),
+        ("role", _("Role"), [("", _("any role")), *roles]),
+        ("state", _("State"), states),
+    ]
+
+
+@blueprint.get("/sessions/<reference>")
+@requires(Permission.STAFF)
+def show(reference: str) -> ResponseReturnValue:
+    """Show one session: what is left, where from, its data, and its timeline from the trail."""
+    row = get(reference)
+    if row is None:
+        abort(404, _("No session has the reference %(reference)s.", reference=reference[:20]))
+    if asked_format() == "json":
+        return jsonify(session_record(row))
+    now = system.ledger.now()
+    me = person()
+    sees_values = me.may(Permission.AUDIT)
+    live, ended = of_user(row.user_id)
+    policy = system.policy.of(row.role)
+    idle, absolute = row.idle_expires_at - now, row.absolute_expires_at - now
+    return render_template(
+        "admin/sessions/detail.html",
+        row=row,
+        now=now,
+        verdict=_verdict(row, now),
+        clocks=[
+            (_("until it ends if unused"), idle, policy.idle, row.idle_expires_at),
+            (_("until it ends in any case"), absolute, policy.absolute, row.absolute_expires_at),
+        ],
+        timeline=_timeline(row.reference),
+        others=[other for other in [*live, *ended] if other.reference != row.reference],
+        may_revoke=_may_revoke(row),
+        may_see_values=sees_values,
+        names=value_names(row) if sees_values and row.state == "live" else None,
+    )
+
+
+def _may_revoke(row: SessionRow) -> bool:
+    me = person()
+    if row.state != "live" or row.reference == me.reference or not me.may(Permission.REVOKE):
+        return False
+    return row.role != Role.ADMIN or me.may(Permission.ADMINISTER)
+
+
+def _verdict(row: SessionRow, now: Any) -> str:
+    if row.state == "ended":
+        cause = end_reason(row.end_reason or "")
+        return _("This session has ended: %(cause)s.", cause=cause)
+    left = min(row.idle_expires_at, row.absolute_expires_at) - now
+    return _(
+        "Signed in. It ends in %(left)s unless used, and at %(time)s in any case.",
+        left=duration(left),
+        time=clock_time(row.absolute_expires_at),
+    )
+
+
+def _timeline(reference: str) -> list[Row[Any]]:
+    statement = (
+        select(AuditEvent)
+        .where(AuditEvent.reference == reference)
+        .order_by(AuditEvent.id)
+        .limit(200)
+    )
+    return list(system.ledger.read(statement.with_only_columns(*AuditEvent.__table__.columns)))

@@ -1,0 +1,175 @@
+"""Sentences that are put together from figures: the receipt's verdict and the overview's checks.
+
+They are functions of values, so that a test can hold them to the rule that no page says more than
+is true.
+"""
+
+from dataclasses import dataclass
+
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from app.admin.counts import StoreAnswer
+from app.admin.helpers import join_sentences, sessions_in_words
+from app.filters import clock_time, number, store_name
+from app.sessions.revocation import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a receipt says first: a kind for the colour, a strong sentence, and the rest."""
+
+    kind: str
+    head: str
+    strong: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One sentence of the overview: good, warning or bad."""
+
+    kind: str
+    text: str
+
+
+def receipt_verdict(receipt: Receipt) -> Verdict:
+    """Say what has ended, what is deleted and what the read-back found, and no more than that."""
+    frozen = receipt.ended + receipt.already_ended
+    stores = [(store_name(n), s) for n, s in receipt.by_store.items()]
+    shares = ", ".join(f"{name} {number(store.ended)}" for name, store in stores)
+    shares = shares + "." if shares else ""
+    if not receipt.finished:
+        return Verdict(
+            "warning",
+            _("Confirmed and under way."),
+            _("Ending: %(what)s so far.", what=sessions_in_words(receipt.ended)),
+            join_sentences(shares, _("The worker goes on; reload to see how far it is.")),
+        )
+    silent = [name for name, store in stores if store.silent]
+    look = _read_back(receipt, silent)
+    if receipt.purge_pending or receipt.present or silent or receipt.read_back_at is None:
+        waiting = ""
+        if receipt.purge_pending:
+            waiting = _(
+                "The data of %(what)s is not deleted yet.",
+                what=sessions_in_words(receipt.purge_pending),
+            )
+        return Verdict(
+            "warning",
+            _("Nobody in this list is signed in any more. Not all of their data is deleted."),
+            ngettext(
+                "%(ended)s of %(count)s session is signed out.",
+                "%(ended)s of %(count)s sessions are signed out.",
+                frozen,
+                ended=number(frozen),
+                count=number(frozen),
+            ),
+            join_sentences(shares, waiting, look),
+        )
+    return Verdict(
+        "good",
+        _("Nobody in this list is signed in any more."),
+        _("%(ended)s of %(count)s gone.", ended=number(frozen), count=number(frozen)),
+        join_sentences(shares, look),
+    )
+
+
+def _read_back(receipt: Receipt, silent: list[str]) -> str:
+    if silent:
+        names = ", ".join(silent)
+        return _("Not read back: %(stores)s did not answer.", stores=names)
+    if receipt.read_back_at is None:
+        return _("Not read back yet.")
+    return _(
+        "Read back at %(time)s: %(present)s present.",
+        time=clock_time(receipt.read_back_at),
+        present=number(receipt.present),
+    )
+
+
+def stores_sentence(answers: list[StoreAnswer]) -> str:
+    """Say whether the stores answer, naming those that do not."""
+    silent = [store_name(answer.name) for answer in answers if not answer.reachable]
+    if silent:
+        return _("%(stores)s did not answer.", stores=", ".join(silent))
+    if len(answers) == 1:
+        return _("%(store)s answers.", store=store_name(answers[0].name))
+    return _("Both stores answer.") if len(answers) == 2 else _("All stores answer.")
+
+
+def store_check(answer: StoreAnswer) -> Check:
+    """Say how quickly a store answered, or that it did not."""
+    name = store_name(answer.name)
+    if answer.reachable:
+        text = _("%(store)s answers in %(ms)s ms", store=name, ms=answer.milliseconds)
+        return Check("good", text)
+    return Check("bad", _("%(store)s did not answer", store=name))
+
+
+def purge_check(waiting: int) -> Check:
+    """Say whether data of ended sessions is still to be deleted."""
+    if not waiting:
+        return Check("good", _("No data of an ended session is waiting to be deleted"))
+    what = sessions_in_words(waiting)
+    return Check("warning", _("The data of %(what)s that ended is not deleted yet", what=what))
+
+
+def overdue_check(count: int) -> Check:
+    """Say whether the worker has recorded what time ended."""
+    if not count:
+        return Check("good", _("No session is past a deadline without a record"))
+    return Check(
+        "warning",
+        ngettext(
+            "%(count)s session is past its deadline and not recorded: is the worker running?",
+            "%(count)s sessions are past their deadline and not recorded: is the worker running?",
+            count,
+            count=number(count),
+        ),
+    )
+
+
+def missing_check(count: int) -> Check:
+    """Say whether a store has lost the data of a live session."""
+    if not count:
+        return Check("good", _("Every live session had its data at the worker's last look"))
+    return Check(
+        "bad",
+        ngettext(
+            "%(count)s live session had no data in its store",
+            "%(count)s live sessions had no data in their store",
+            count,
+            count=number(count),
+        ),
+    )
+
+
+def limit_check(users: int) -> Check:
+    """Say whether anybody holds more sessions than the limit allows."""
+    if not users:
+        return Check("good", _("No user holds more sessions than the limit"))
+    return Check(
+        "warning",
+        ngettext(
+            "%(count)s user holds more sessions than the limit",
+            "%(count)s users hold more sessions than the limit",
+            users,
+            count=number(users),
+        ),
+    )
+
+
+def unfinished_check(count: int) -> Check | None:
+    """Say that a confirmed revocation is still ending sessions; nothing if none is."""
+    if not count:
+        return None
+    return Check(
+        "warning",
+        ngettext(
+            "%(count)s revocation is still ending sessions",
+            "%(count)s revocations are still ending sessions",
+            count,
+            count=number(count),
+        ),
+    )

@@ -1,0 +1,147 @@
+"""Error pages, and the same as JSON for those who asked for JSON.
+
+4xx pages carry the navigation of whoever is signed in. Pages of 5xx use neither session nor user
+nor CSRF, so that they can be shown when the servers behind those are silent.
+"""
+
+from http import HTTPStatus
+
+from flask import Flask, current_app, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_limiter import RateLimitExceeded
+from flask_login import current_user
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, InternalServerError, TooManyRequests
+
+from app.auth.access import wants_json
+from app.filters import store_name
+from app.sessions.store import StoreUnavailable
+
+REQUEST_ID = "rollcall.request_id"
+"""The key in the WSGI environment under which `web` puts the request's id; the trail reads it too."""
+
+RETRY_AFTER = 5
+"""Seconds after which a client may try again when a server was silent."""
+
+
+def init_app(app: Flask) -> None:
+    """Register the handlers."""
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(CSRFError, on_csrf_error)
+    app.register_error_handler(RateLimitExceeded, on_rate_limit)
+    app.register_error_handler(StoreUnavailable, on_store_unavailable)
+    app.register_error_handler(Exception, on_fault)
+
+
+def on_http_error(error: HTTPException) -> ResponseReturnValue:
+    """Answer an HTTP error: redirects and ready responses as they are, the rest as a page."""
+    code = error.code or 500
+    if code < 400 or error.response is not None:
+        return error
+    title, text = _words(code)
+    own_words = error.description != type(error).description
+    return _answer(code, title, error.description or "" if own_words else text, error)
+
+
+def on_csrf_error(error: CSRFError) -> ResponseReturnValue:
+    """Answer a form whose token does not fit the session. Nothing was changed."""
+    title = _("This form is no longer valid")
+    text = _(
+        "It was made before you signed in or out, or it did not come from this site."
+        " Nothing was changed. Go back, reload the page and send it again."
+    )
+    return _answer(400, title, text, error)
+
+
+def on_rate_limit(error: RateLimitExceeded) -> ResponseReturnValue:
+    """Answer a request over a rate limit, saying when the next one is taken."""
+    limit = error.limit
+    seconds = int(limit.limit.get_expiry()) if limit is not None else 60
+    return too_many(seconds)
+
+
+def too_many(seconds: int) -> ResponseReturnValue:
+    """Answer 429 with the seconds to wait in words and in `Retry-After`."""
+    title, text = _words(429)
+    return _answer(429, title, text, TooManyRequests(), retry_after=seconds)
+
+
+def on_store_unavailable(error: StoreUnavailable) -> ResponseReturnValue:
+    """Answer 503: which server is silent, and that it signed nobody out."""
+    current_app.logger.warning("%s", error)
+    name = _("The database") if error.store == "database" else store_name(error.store)
+    title = _("%(server)s does not answer", server=name)
+    text = _(
+        "Nobody was signed out by this. Your request may not have been carried out:"
+        " reload in a few seconds and look."
+    )
+    return _answer(503, title, text, None, retry_after=RETRY_AFTER)
+
+
+def on_fault(error: Exception) -> ResponseReturnValue:
+    """Answer a fault of ours with a 500 that names the request, not the cause."""
+    if isinstance(error, HTTPException):
+        return on_http_error(error)
+    if current_app.testing and current_app.config["PROPAGATE_EXCEPTIONS"] is not False:
+        raise error
+    current_app.logger.exception("unhandled exception")
+    title, text = _words(500)
+    return _answer(500, title, text, InternalServerError())
+
+
+def _answer(
+    code: int,
+    title: str,
+    text: str,
+    error: HTTPException | None,
+    retry_after: int | None = None,
+) -> ResponseReturnValue:
+    headers = dict(error.get_headers()) if error is not None else {}
+    headers = {k: v for k, v in headers.items() if not k.lower().startswith("content-")}
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if wants_json():
+        slug = HTTPStatus(code).name.lower()
+        return jsonify(error=slug, title=title, message=text), code, headers
+    page = render_template(
+        "errors/page.html",
+        parent=_parent(code),
+        code=code,
+        title=title,
+        text=text,
+        method=request.method,
+        request_id=request.environ.get(REQUEST_ID),
+    )
+    return page, code, headers
+
+
+def _parent(code: int) -> str:
+    """Return the layout: with navigation only if asking who is signed in is safe and answered."""
+    if code >= 500 or request.endpoint == "static":
+        return "base.html"
+    try:
+        return "layout.html" if current_user.is_authenticated else "base.html"
+    except StoreUnavailable:
+        return "base.html"
+
+
+def _words(code: int) -> tuple[str, str]:
+    words = {
+        400: (_("This request makes no sense here"), _("Go back and try again.")),
+        403: (_("You may not do this"), _("Your role does not include it. Nothing was changed.")),
+        404: (_("Nothing is here"), _("The address is wrong, or what it named no longer exists.")),
+        405: (_("That cannot be done here"), _("This page does not take that kind of request.")),
+        413: (_("Too much was sent"), _("The request is larger than this site accepts.")),
+        429: (
+            _("Too many attempts"),
+            _("Wait a little and try again. Nobody was signed out by this."),
+        ),
+        500: (
+            _("Something went wrong on our side"),
+            _("It was recorded. What you sent may not have been carried out: look before you"
+              " send it again."),
+        ),
+        503: (_("Not available right now"), _("Try again in a few seconds.")),
+    }
+    return words.get(code, (_("This did not work"), _("Go back and try again.")))
