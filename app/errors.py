@@ -8,8 +8,6 @@ from http import HTTPStatus
 
 from flask import Flask, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
-from flask_limiter import RateLimitExceeded
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError, TooManyRequests
@@ -17,9 +15,10 @@ from werkzeug.exceptions import HTTPException, InternalServerError, TooManyReque
 from app.auth.access import wants_json
 from app.filters import store_name
 from app.sessions.store import StoreUnavailable
+from app.texts import gettext as _
 
 REQUEST_ID = "rollcall.request_id"
-"""The key in the WSGI environment under which `web` puts the request's id; the trail reads it too."""
+"""The WSGI environment's key of the request's id: `web` sets it, the trail reads it."""
 
 RETRY_AFTER = 5
 """Seconds after which a client may try again when a server was silent."""
@@ -29,7 +28,6 @@ def init_app(app: Flask) -> None:
     """Register the handlers."""
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(CSRFError, on_csrf_error)
-    app.register_error_handler(RateLimitExceeded, on_rate_limit)
     app.register_error_handler(StoreUnavailable, on_store_unavailable)
     app.register_error_handler(Exception, on_fault)
 
@@ -52,13 +50,6 @@ def on_csrf_error(error: CSRFError) -> ResponseReturnValue:
         " Nothing was changed. Go back, reload the page and send it again."
     )
     return _answer(400, title, text, error)
-
-
-def on_rate_limit(error: RateLimitExceeded) -> ResponseReturnValue:
-    """Answer a request over a rate limit, saying when the next one is taken."""
-    limit = error.limit
-    seconds = int(limit.limit.get_expiry()) if limit is not None else 60
-    return too_many(seconds)
 
 
 def too_many(seconds: int) -> ResponseReturnValue:
@@ -85,7 +76,7 @@ def on_fault(error: Exception) -> ResponseReturnValue:
         return on_http_error(error)
     if current_app.testing and current_app.config["PROPAGATE_EXCEPTIONS"] is not False:
         raise error
-    current_app.logger.exception("unhandled exception")
+    current_app.logger.error("unhandled exception", exc_info=error)
     title, text = _words(500)
     return _answer(500, title, text, InternalServerError())
 
@@ -139,8 +130,10 @@ def _words(code: int) -> tuple[str, str]:
         ),
         500: (
             _("Something went wrong on our side"),
-            _("It was recorded. What you sent may not have been carried out: look before you"
-              " send it again."),
+            _(
+                "It was recorded. What you sent may not have been carried out: look before you"
+                " send it again."
+            ),
         ),
         503: (_("Not available right now"), _("Try again in a few seconds.")),
     }

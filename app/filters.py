@@ -1,6 +1,6 @@
 """Template filters: times, numbers and the words of the domain, in the reader's language.
 
-`init_app` registers them; templates and the few Python callers (exports, flash messages) share them.
+`init_app` registers them; templates, exports and messages share them.
 Times are UTC; how long ago something was is told against a `now` that the caller got from the
 ledger's clock.
 """
@@ -12,19 +12,15 @@ from typing import Any
 from babel.dates import format_timedelta
 from babel.units import format_unit
 from flask import Flask
-from flask_babel import format_decimal, get_locale, lazy_gettext
-from flask_babel import gettext as _
+from flask_babel import format_decimal, get_locale
 from flask_babel.speaklater import LazyString
 
 from app.sessions.ledger import EndedSession
 from app.sessions.models import EndReason
+from app.texts import N_, lazy_gettext
+from app.texts import gettext as _
 
 _l = lazy_gettext
-
-
-def N_(text: str) -> str:
-    """Mark a text for translation where it is not yet said."""
-    return text
 
 
 STORES: Mapping[str, str] = {"redis": "Redis", "sql": "SQL"}
@@ -105,8 +101,12 @@ VERBS: Mapping[str, LazyString] = {
 
 _TOLD: Mapping[EndReason, str] = {
     EndReason.SIGNED_OUT: N_("You signed out at %(at)s."),
-    EndReason.IDLE_TIMEOUT: N_("You were signed out at %(at)s because nothing was done for a while."),
-    EndReason.ABSOLUTE_TIMEOUT: N_("Your session reached its longest time at %(at)s. Sign in again."),
+    EndReason.IDLE_TIMEOUT: N_(
+        "You were signed out at %(at)s because nothing was done for a while."
+    ),
+    EndReason.ABSOLUTE_TIMEOUT: N_(
+        "Your session reached its longest time at %(at)s. Sign in again."
+    ),
     EndReason.PASSWORD_CHANGED: N_("Your password was changed at %(at)s."),
     EndReason.USER_DISABLED: N_("Your user was disabled at %(at)s."),
     EndReason.ROLE_CHANGED: N_("Your role was changed at %(at)s. Sign in again to use it."),
@@ -205,7 +205,7 @@ limit_policy = Words(LIMIT_POLICIES)
 
 
 def event_words(event: Any) -> str:
-    """Say an event's reason and details in one line: `Lost or stolen device, from member to admin`."""
+    """Say an event's reason and details in one line."""
     reasons = {**END_REASONS, **REVOCATION_REASONS}
     parts = [str(reasons.get(event.reason, event.reason))] if event.reason else []
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in (event.details or {}).items()]

@@ -7,12 +7,13 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from flask import Response, abort, request
-from flask_babel import gettext as _
 
 from app.filters import iso
 from app.sessions.search import SessionRow
+from app.texts import gettext as _
 
 FORMATS = ("html", "json", "csv")
 SESSION_COLUMNS = (
@@ -40,7 +41,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def asked_format() -> str:
-    """Return the format that the request asks for; an unknown one is a 400 that names those there are."""
+    """Return the format that the request asks for; an unknown one is a 400 naming the others."""
     asked = request.args.get("format")
     if asked is None:
         best = request.accept_mimetypes
@@ -50,7 +51,7 @@ def asked_format() -> str:
     return asked
 
 
-def arguments() -> dict[str, str]:
+def arguments() -> dict[str, Any]:
     """Return the query's filters: all that is not empty and does not say format or page."""
     return {k: v for k, v in request.args.items() if v and k not in ("format", "after")}
 
@@ -63,7 +64,9 @@ def safe_cell(value: object) -> str:
     return "'" + text if text.startswith(_FORMULA) else text
 
 
-def csv_response(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Response:
+def csv_response(
+    name: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> Response:
     """Return rows as a CSV attachment with a heading line."""
     out = io.StringIO()
     writer = csv.writer(out)

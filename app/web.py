@@ -1,4 +1,4 @@
-"""What holds for every response: headers, the trusted proxies, the request id, theme, assets, health.
+"""What holds for every response: headers, trusted proxies, request id, theme, assets, health.
 
 `create_app` calls `init_app` before it registers blueprints, so that the request id is there first.
 Nothing in here looks at the session but through the pages' own views.
@@ -29,19 +29,10 @@ _THEME_COOKIE = "theme"
 _YEAR = 365 * 24 * 3600
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,36}")
 
-_CSP = "; ".join(
-    (
-        "default-src 'none'",
-        "style-src 'self'",
-        "script-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
+_CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": _CSP,
@@ -72,7 +63,7 @@ def init_app(app: Flask) -> None:
 
 
 def asset(name: str) -> str:
-    """Return the URL of a static file with its content's hash, so that it can be cached for long."""
+    """Return the URL of a static file with its hash, so that it can be cached for long."""
     path = Path(str(current_app.static_folder), name)
     return url_for("static", filename=name, v=_digest(path, path.stat().st_mtime_ns))
 

@@ -1,12 +1,13 @@
 """The forms of one's own account."""
 
-from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
 from wtforms import PasswordField, TextAreaField
 from wtforms.validators import DataRequired, EqualTo, Length
 
+from app.auth.forms import Form
+from app.texts import lazy_gettext as _l
 
-class NoteForm(FlaskForm):
+
+class NoteForm(Form):
     """A note that lives in the session's data."""
 
     note = TextAreaField(
@@ -14,7 +15,7 @@ class NoteForm(FlaskForm):
     )
 
 
-class PasswordForm(FlaskForm):
+class PasswordForm(Form):
     """The current password, and the new one twice."""
 
     current_password = PasswordField(

@@ -2,8 +2,6 @@
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
-from flask_babel import ngettext
 from flask_login import current_user
 
 from app.account.forms import NoteForm, PasswordForm
@@ -14,13 +12,15 @@ from app.auth.changes import (
     end_own_other_sessions,
     end_own_session,
 )
-from app.auth.sign_in import Throttled
+from app.auth.throttle import Throttled
 from app.auth.views import throttled_text
 from app.filters import number
 from app.listing import SESSION_COLUMNS, asked_format, csv_response, session_record
 from app.people.models import Permission
 from app.sessions.search import get, of_user
 from app.sessions.system import system
+from app.texts import gettext as _
+from app.texts import ngettext
 
 blueprint = Blueprint("account", __name__)
 

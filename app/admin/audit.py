@@ -1,8 +1,9 @@
 """The audit trail: who did what to whom and why, for auditors and administrators."""
 
+from typing import Any
+
 from flask import Blueprint, abort, jsonify, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, func, select
 
 from app.admin.helpers import record_export
@@ -11,6 +12,7 @@ from app.auth.access import requires
 from app.listing import arguments, asked_format, csv_response, record
 from app.people.models import Permission
 from app.sessions.system import system
+from app.texts import gettext as _
 
 blueprint = Blueprint("audit", __name__)
 
@@ -51,7 +53,7 @@ def index() -> ResponseReturnValue:
     )
 
 
-def _where(query: dict[str, str]) -> list[ColumnElement[bool]]:
+def _where(query: dict[str, Any]) -> list[ColumnElement[bool]]:
     if unknown := set(query) - set(_FILTERS):
         allowed = ", ".join(_FILTERS)
         abort(400, _("There is no filter “%(a)s”. Use %(b)s.", a=min(unknown), b=allowed))

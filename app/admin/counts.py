@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from sqlalchemy import Select, and_, case, func, select
 
@@ -86,7 +87,7 @@ def missing_data() -> int:
 
 
 def overdue() -> int:
-    """Count sessions past a deadline that no worker has recorded. They are not live all the same."""
+    """Count sessions past a deadline that no worker has recorded; they are not live any more."""
     return _one(_OVERDUE)
 
 
@@ -111,7 +112,7 @@ def unfinished_revocations() -> int:
 
 
 def users_over_limit() -> int:
-    """Count users with more live sessions than their role's limit, as after the limit was lowered."""
+    """Count users with more live sessions than their role allows: the limit was lowered."""
     limit = case(
         {role: rule.limit for role, rule in system.policy.by_role.items()},
         value=User.role,
@@ -143,5 +144,5 @@ def ask_stores() -> list[StoreAnswer]:
     return answers
 
 
-def _one(statement: Select[tuple[int]]) -> int:
+def _one(statement: Select[Any]) -> int:
     return int(system.ledger.read(statement)[0][0])

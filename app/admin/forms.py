@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
+from app.auth.forms import Form
 from app.filters import REVOCATION_REASONS, ROLES, number
+from app.texts import lazy_gettext as _l
 
 
-class RevocationForm(FlaskForm):
+class RevocationForm(Form):
     """Why, in a code and in words; whether the users are told; the count where it is asked for."""
 
     reason = SelectField(
@@ -40,19 +40,19 @@ class RevocationForm(FlaskForm):
             )
 
 
-class RoleForm(FlaskForm):
+class RoleForm(Form):
     """A role."""
 
     role = SelectField(_l("Role"), [InputRequired()], choices=list(ROLES.items()))
 
 
-class NewPasswordForm(FlaskForm):
+class NewPasswordForm(Form):
     """A password set by an administrator."""
 
     password = PasswordField(_l("New password"), [DataRequired(_l("Enter a password."))])
 
 
-class NewUserForm(FlaskForm):
+class NewUserForm(Form):
     """Name, role and first password of a new user."""
 
     username = StringField(_l("User name"), [DataRequired(_l("Enter a user name."))])
@@ -60,5 +60,5 @@ class NewUserForm(FlaskForm):
     password = PasswordField(_l("First password"), [DataRequired(_l("Enter a password."))])
 
 
-class ConfirmForm(FlaskForm):
+class ConfirmForm(Form):
     """Nothing but the token: the button is the confirmation."""

@@ -1,13 +1,13 @@
 """What the staff pages share: the person who acts, and the record of an export."""
 
 from flask import request, session
-from flask_babel import ngettext
 
 from app.audit.models import Verb
 from app.audit.trail import Event
 from app.filters import number
 from app.sessions.ledger import Principal
 from app.sessions.system import system
+from app.texts import ngettext
 
 ID = "int(max=9223372036854775807)"
 """The URL converter of a row's id: what no database can hold is a 404."""

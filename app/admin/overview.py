@@ -1,9 +1,7 @@
-"""The first page of the staff site: the verdict, four figures, the checks, the last staff actions."""
+"""The first page of the staff site: the verdict, four figures, checks, the last staff actions."""
 
 from flask import Blueprint, jsonify, render_template, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
-from flask_babel import ngettext
 from sqlalchemy import select
 
 from app.admin import counts, words
@@ -14,6 +12,8 @@ from app.filters import number
 from app.listing import asked_format
 from app.people.models import Permission
 from app.sessions.system import system
+from app.texts import gettext as _
+from app.texts import ngettext
 
 blueprint = Blueprint("overview", __name__)
 

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from flask import Blueprint, current_app, jsonify, render_template
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
 
 from app.auth.access import requires
 from app.filters import duration
 from app.listing import asked_format, csv_response
 from app.people.models import Permission
 from app.sessions.system import system
+from app.texts import gettext as _
 
 blueprint = Blueprint("policy", __name__)
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
 from sqlalchemy import select
 
 from app.admin.forms import RevocationForm
@@ -14,14 +13,17 @@ from app.auth.access import require_step_up, requires
 from app.listing import asked_format, csv_response, record
 from app.people.models import Permission
 from app.sessions import revocation
-from app.sessions.models import Revocation
-from app.sessions.revocation import NothingToRevoke, NotPermitted, Receipt, Review, Stale, Targets
-from app.sessions.search import FilterError, SessionFilter
+from app.sessions.models import Revocation, RevocationTarget
+from app.sessions.receipt import Receipt, receipt
+from app.sessions.revocation import NothingToRevoke, NotPermitted, Review, Stale, Targets
+from app.sessions.search import FilterError, SessionFilter, by_ids
 from app.sessions.system import system
+from app.texts import gettext as _
 
 blueprint = Blueprint("revocations", __name__)
 
 _PER_PAGE = 50
+_SHOWN = 200
 _COLUMNS = (
     "id",
     "confirmed_at",
@@ -72,25 +74,22 @@ def _next(after: int) -> str:
 def freeze() -> ResponseReturnValue:
     """Freeze the chosen sessions and lead to their review; nothing has ended yet."""
     try:
-        revocation_id = revocation.freeze(_targets(), actor=person())
+        frozen = revocation.freeze(_targets(), actor=person())
     except FilterError as error:
         abort(400, error.message)
     except NotPermitted as error:
         abort(403, str(error))
-    except NothingToRevoke:
-        flash(
-            _("There is nothing to revoke: tick a session that is not your own and still live."),
-            "warning",
-        )
+    except NothingToRevoke as error:
+        flash(_("Nothing was revoked. %(why)s", why=str(error)), "warning")
         return redirect(url_for("admin.sessions.index"), 303)
-    return redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
+    return redirect(url_for("admin.revocations.show", revocation_id=frozen.id), 303)
 
 
 def _targets() -> Targets:
     """Read what was chosen: all that match a filter, all of a user, or the ticked references."""
     form = request.form
     if form.get("all_matching"):
-        source = request.args if request.args else form
+        source = request.args or form
         query = {k: v for k, v in source.items() if v and k not in ("all_matching", "csrf_token")}
         return Targets(matching=SessionFilter.from_query(query))
     if user := form.get("user"):
@@ -104,7 +103,7 @@ def _targets() -> Targets:
 @requires(Permission.STAFF)
 def show(revocation_id: int) -> ResponseReturnValue:
     """Show the receipt of what was confirmed, or the review of what was frozen."""
-    done = revocation.receipt(revocation_id)
+    done = receipt(system, revocation_id)
     if done is not None:
         return _receipt_page(done)
     review = _review(revocation_id)
@@ -118,7 +117,7 @@ def show(revocation_id: int) -> ResponseReturnValue:
 def confirm(revocation_id: int) -> ResponseReturnValue:
     """End exactly what was frozen, then show the receipt under the same address."""
     here = redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
-    if revocation.receipt(revocation_id) is not None:
+    if receipt(system, revocation_id) is not None:
         return here
     review = _review(revocation_id)
     if review.needs_step_up and not review.stale:
@@ -147,11 +146,12 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
 @requires(Permission.REVOKE)
 def retry(revocation_id: int) -> ResponseReturnValue:
     """Try again to delete what a silent store still holds, and read back."""
-    if revocation.receipt(revocation_id) is None:
-        abort(404)
-    receipt = revocation.retry_purge(revocation_id)
-    if receipt.purge_pending:
-        waiting = sessions_in_words(receipt.purge_pending)
+    if receipt(system, revocation_id) is None:
+        abort(404, _("There is no such revocation."))
+    done = revocation.retry_purge(revocation_id)
+    assert done is not None
+    if done.purge_pending:
+        waiting = sessions_in_words(done.purge_pending)
         flash(_("Tried again. The data of %(what)s is still waiting.", what=waiting), "warning")
     else:
         flash(_("Tried again. All data is deleted."))
@@ -161,11 +161,11 @@ def retry(revocation_id: int) -> ResponseReturnValue:
 def _review(revocation_id: int) -> Review:
     me = person()
     if not me.may(Permission.REVOKE):
-        abort(404)
-    try:
-        return revocation.review(revocation_id, actor=me)
-    except (NotPermitted, Stale, LookupError):
+        abort(404, _("There is no such revocation."))
+    found = revocation.review(revocation_id, actor=me)
+    if found is None:
         abort(404, _("There is no such revocation, or somebody else is preparing it."))
+    return found
 
 
 def _expected(review: Review) -> int | None:
@@ -182,15 +182,21 @@ def _review_page(review: Review, form: RevocationForm) -> str:
     )
 
 
-def _receipt_page(receipt: Receipt) -> ResponseReturnValue:
+def _receipt_page(done: Receipt) -> ResponseReturnValue:
     if asked_format() == "json":
-        fields = ("ended", "already_ended", "purged", "purge_pending", "present")
-        body: dict[str, Any] = {name: getattr(receipt, name) for name in fields}
-        return jsonify(revocation_id=receipt.revocation_id, finished=receipt.finished, **body)
+        body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
+        return jsonify(body | done.counts())
+    targets = (
+        select(RevocationTarget.row_id)
+        .where(RevocationTarget.revocation_id == done.revocation_id)
+        .order_by(RevocationTarget.row_id)
+        .limit(_SHOWN)
+    )
     return render_template(
         "admin/revocations/receipt.html",
-        receipt=receipt,
-        verdict=receipt_verdict(receipt),
+        receipt=done,
+        rows=by_ids([row.row_id for row in system.ledger.read(targets)]),
+        verdict=receipt_verdict(done),
         may_retry=person().may(Permission.REVOKE),
         now=system.ledger.now(),
     )

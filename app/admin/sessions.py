@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Blueprint, abort, jsonify, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
 from sqlalchemy import Row, select
 
 from app.admin.counts import LiveCounts, live_counts
@@ -25,6 +24,7 @@ from app.sessions.search import (
     value_names,
 )
 from app.sessions.system import system
+from app.texts import gettext as _
 
 blueprint = Blueprint("sessions", __name__)
 
@@ -39,23 +39,33 @@ def index() -> ResponseReturnValue:
     asked = asked_format()
     query = arguments()
     try:
-        where = SessionFilter.from_query(query)
+        where = _read_filter(query)
+        after = request.args.get("after") or None
+        page = None if asked == "csv" else find(where, after=after)
     except FilterError as error:
         return _refuse(error, query, asked)
-    if asked == "csv":
-        return _export(where)
-    page = find(where, after=request.args.get("after"))
+    if page is None:
+        return _export(where, after)
     if asked == "json":
         return _json(where, page)
     return _page(where, page)
 
 
+def _read_filter(query: dict[str, Any]) -> SessionFilter:
+    """Return the filter; a name that is none is refused as a bad value is, and never ignored."""
+    if unknown := set(query) - set(_FIELDS):
+        allowed = ", ".join(_FIELDS)
+        message = _("There is no filter “%(a)s”. Use %(b)s.", a=min(unknown), b=allowed)
+        raise FilterError(min(unknown), message)
+    return SessionFilter.from_query(query)
+
+
 def _page(where: SessionFilter, page: SessionPage) -> str:
-    query = where.to_query()
+    query: dict[str, Any] = where.to_query()
     narrowed = any(name != "state" for name in query)
     after = request.args.get("after")
 
-    def link(**more: str) -> str:
+    def link(**more: Any) -> str:
         return url_for("admin.sessions.index", **{**query, **more})
 
     return render_template(
@@ -75,7 +85,7 @@ def _page(where: SessionFilter, page: SessionPage) -> str:
     )
 
 
-def _refuse(error: FilterError, query: dict[str, str], asked: str) -> ResponseReturnValue:
+def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseReturnValue:
     """Answer a bad filter: nothing is looked up, and the message stands beside its field."""
     if asked != "html":
         return jsonify(error="bad_filter", field=error.field, message=error.message), 400
@@ -100,7 +110,7 @@ def _refuse(error: FilterError, query: dict[str, str], asked: str) -> ResponseRe
 def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
     following = None
     if page.next:
-        query = {**where.to_query(), "after": page.next, "format": "json"}
+        query: dict[str, Any] = {**where.to_query(), "after": page.next, "format": "json"}
         following = url_for("admin.sessions.index", **query)
     return jsonify(
         sessions=[session_record(row) for row in page.rows],
@@ -110,10 +120,9 @@ def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
     )
 
 
-def _export(where: SessionFilter) -> ResponseReturnValue:
-    """Serve all that match as CSV, up to a bound that the last line would otherwise hide."""
+def _export(where: SessionFilter, after: str | None) -> ResponseReturnValue:
+    """Serve all that match as CSV, up to 10,000 rows, and record it."""
     rows: list[SessionRow] = []
-    after = request.args.get("after")
     while len(rows) < _CSV_ROWS:
         page = find(where, limit=200, after=after)
         rows.extend(page.rows)
@@ -124,10 +133,10 @@ def _export(where: SessionFilter) -> ResponseReturnValue:
     return csv_response("sessions", SESSION_COLUMNS, [session_record(row) for row in rows])
 
 
-def _chips(query: dict[str, str], counts: LiveCounts) -> list[dict[str, Any]]:
+def _chips(query: dict[str, Any], counts: LiveCounts) -> list[dict[str, Any]]:
     """Return the filters that are one click away, with their live counts. No label is a rule."""
 
-    def chip(label: str, count: int | None, **chosen: str) -> dict[str, Any]:
+    def chip(label: str, count: int | None, **chosen: Any) -> dict[str, Any]:
         href = url_for("admin.sessions.index", **chosen)
         return {"label": label, "href": href, "count": count, "current": chosen == query}
 
@@ -197,7 +206,7 @@ def _may_revoke(row: SessionRow) -> bool:
 
 def _verdict(row: SessionRow, now: Any) -> str:
     if row.state == "ended":
-        cause = end_reason(row.end_reason or "")
+        cause = end_reason(row.end_reason) if row.end_reason else _("past its deadline")
         return _("This session has ended: %(cause)s.", cause=cause)
     left = min(row.idle_expires_at, row.absolute_expires_at) - now
     return _(

@@ -1,4 +1,4 @@
-"""The stores: whether each answers, what it holds by the ledger's count, what waits to be deleted."""
+"""The stores: whether each answers, and what the ledger counts in it."""
 
 from dataclasses import asdict, dataclass
 

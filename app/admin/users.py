@@ -6,9 +6,7 @@ from typing import Any
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import LazyString, lazy_gettext
-from flask_babel import gettext as _
-from flask_wtf import FlaskForm
+from flask_babel.speaklater import LazyString
 from sqlalchemy import ColumnElement, Row, func, select
 
 from app.admin.forms import ConfirmForm, NewPasswordForm, NewUserForm, RoleForm
@@ -16,6 +14,7 @@ from app.admin.helpers import ID, person, sessions_in_words
 from app.auth import changes
 from app.auth.access import require_step_up, requires
 from app.auth.changes import ChangeRefused
+from app.auth.forms import Form
 from app.listing import arguments, asked_format, csv_response, record
 from app.people.models import Permission, Role, User
 from app.people.names import name_key
@@ -23,6 +22,8 @@ from app.sessions.models import UserSession
 from app.sessions.search import of_user
 from app.sessions.system import system
 from app.sessions.transaction import live
+from app.texts import gettext as _
+from app.texts import lazy_gettext
 
 blueprint = Blueprint("users", __name__)
 
@@ -89,7 +90,7 @@ def index() -> ResponseReturnValue:
     )
 
 
-def _where(query: dict[str, str]) -> list[ColumnElement[bool]]:
+def _where(query: dict[str, Any]) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if name := query.get("name"):
         where.append(User.name_key.startswith(name_key(name), autoescape=True))
@@ -182,9 +183,9 @@ class Change:
     title: LazyString
     consequence: LazyString
     done: LazyString
-    form: type[FlaskForm]
+    form: type[Form]
     permission: Permission
-    act: Callable[[int, FlaskForm], object]
+    act: Callable[[int, Form], object]
     for_active: bool | None = None
     risky: bool = False
 
@@ -245,7 +246,9 @@ CHANGES = {
 }
 
 
-@blueprint.route(f"/users/<{ID}:user_id>/<any({', '.join(CHANGES)}):action>", methods=["GET", "POST"])
+@blueprint.route(
+    f"/users/<{ID}:user_id>/<any({', '.join(CHANGES)}):action>", methods=["GET", "POST"]
+)
 @requires(Permission.DISABLE_MEMBERS)
 def change(user_id: int, action: str) -> ResponseReturnValue:
     """Ask, then make one change to a user."""
@@ -276,7 +279,7 @@ def change(user_id: int, action: str) -> ResponseReturnValue:
     return page, 422 if request.method == "POST" else 200
 
 
-def _refusal(form: FlaskForm, error: ChangeRefused) -> str | None:
+def _refusal(form: Form, error: ChangeRefused) -> str | None:
     """Put a refusal beside the field it is about; return it if it is about none."""
     if error.field is None or error.field not in form:
         return error.message

@@ -6,13 +6,12 @@ is true.
 
 from dataclasses import dataclass
 
-from flask_babel import gettext as _
-from flask_babel import ngettext
-
 from app.admin.counts import StoreAnswer
 from app.admin.helpers import join_sentences, sessions_in_words
 from app.filters import clock_time, number, store_name
-from app.sessions.revocation import Receipt
+from app.sessions.receipt import Receipt
+from app.texts import gettext as _
+from app.texts import ngettext
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,8 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
             _("Ending: %(what)s so far.", what=sessions_in_words(receipt.ended)),
             join_sentences(shares, _("The worker goes on; reload to see how far it is.")),
         )
-    silent = [name for name, store in stores if store.silent]
-    look = _read_back(receipt, silent)
-    if receipt.purge_pending or receipt.present or silent or receipt.read_back_at is None:
+    look = _read_back(receipt)
+    if receipt.purge_pending or receipt.present or receipt.read_back_at is None:
         waiting = ""
         if receipt.purge_pending:
             waiting = _(
@@ -75,17 +73,19 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
     )
 
 
-def _read_back(receipt: Receipt, silent: list[str]) -> str:
-    if silent:
-        names = ", ".join(silent)
-        return _("Not read back: %(stores)s did not answer.", stores=names)
+def _read_back(receipt: Receipt) -> str:
     if receipt.read_back_at is None:
         return _("Not read back yet.")
-    return _(
-        "Read back at %(time)s: %(present)s present.",
-        time=clock_time(receipt.read_back_at),
-        present=number(receipt.present),
-    )
+    at, present = clock_time(receipt.read_back_at), number(receipt.present)
+    if receipt.purge_pending > receipt.present:
+        unread = number(receipt.purge_pending - receipt.present)
+        return _(
+            "Read back at %(time)s: %(present)s present, %(unread)s not readable.",
+            time=at,
+            present=present,
+            unread=unread,
+        )
+    return _("Read back at %(time)s: %(present)s present.", time=at, present=present)
 
 
 def stores_sentence(answers: list[StoreAnswer]) -> str:

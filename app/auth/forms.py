@@ -1,12 +1,13 @@
-"""The forms of signing in, and what is asked of every form: messages beside fields, a safe `next`."""
+"""The forms of signing in, and the check that `next` stays on this site."""
 
 import re
 from urllib.parse import urlsplit
 
-from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import DataRequired
+
+from app.texts import lazy_gettext as _l
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -30,15 +31,19 @@ def safe_next(value: str | None, default: str = "/") -> str:
     return value
 
 
-class SignInForm(FlaskForm):
-    """Name and password. Neither is cut or stripped; what is wrong about them is never said apart."""
+class Form(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    """The base of every form."""
+
+
+class SignInForm(Form):
+    """Name and password, neither cut nor stripped. Which of them is wrong is never said."""
 
     username = StringField(_l("User name"), [DataRequired(_l("Enter your user name."))])
     password = PasswordField(_l("Password"), [DataRequired(_l("Enter your password."))])
     next = HiddenField()
 
 
-class StepUpForm(FlaskForm):
+class StepUpForm(Form):
     """The password again."""
 
     password = PasswordField(_l("Password"), [DataRequired(_l("Enter your password."))])

@@ -6,8 +6,6 @@ unknown name and a disabled user cannot be told apart; 429 when throttled, 409 a
 
 from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
-from flask_babel import ngettext
 from flask_login import current_user
 
 from app.auth.access import public, requires
@@ -15,14 +13,16 @@ from app.auth.forms import SignInForm, StepUpForm, safe_next
 from app.auth.sign_in import (
     SessionLimitReached,
     SignInRefused,
-    Throttled,
     authenticate,
     sign_in,
     sign_out,
     step_up,
 )
+from app.auth.throttle import Throttled
 from app.filters import number
 from app.people.models import Permission
+from app.texts import gettext as _
+from app.texts import ngettext
 
 blueprint = Blueprint("auth", __name__)
 
