@@ -1,10 +1,11 @@
 """The Flask extensions, created unbound; `create_app` binds them."""
 
-from flask import Response, g, session
+from pathlib import Path
+from typing import NoReturn
+
+from flask import Flask, Response, g, session
 from flask_babel import Babel
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
-from flask_login import LoginManager
+from flask_login import LoginManager, current_user, user_logged_out
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
@@ -37,11 +38,24 @@ class LedgerLoginManager(LoginManager):
         return response
 
 
+def _refuse_logout(*_: object, **__: object) -> NoReturn:
+    raise RuntimeError(
+        "flask_login.logout_user() ends no session here: call app.auth.sign_in.sign_out()"
+    )
+
+
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
 login_manager = LedgerLoginManager(add_context_processor=False)
 csrf = CSRFProtect()
-limiter = Limiter(key_func=get_remote_address)
 babel = Babel()
 
-__all__ = ["Base", "babel", "csrf", "db", "limiter", "login_manager", "migrate"]
+
+def init_app(app: Flask) -> None:
+    """Bind the extensions, CSRFProtect excepted: its hook comes after those of `auth.access`."""
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(Path(app.root_path) / "migrations"))
+    login_manager.init_app(app)
+    babel.init_app(app)
+    app.jinja_env.globals["current_user"] = current_user
+    user_logged_out.connect(_refuse_logout, app)

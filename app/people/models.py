@@ -9,7 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.columns import Id, UtcDateTime
 from app.extensions import Base
 
-
 NAME_LENGTH = 64
 
 

@@ -1,0 +1,193 @@
+"""Who may open what. Every view carries a rule; a route without one is refused (ASVS 8.2.1).
+
+Its hooks run before Flask-WTF's: a POST from a page whose session has ended is answered with the
+reason, not with a complaint about a token.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, g, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_wtf.csrf import validate_csrf
+from werkzeug.exceptions import Forbidden
+from wtforms import ValidationError
+
+from app.audit.models import Verb
+from app.audit.trail import Event
+from app.people.models import Permission
+from app.sessions.interface import SessionEnded
+from app.sessions.ledger import Principal
+from app.sessions.system import system
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class StepUpRequired(Exception):
+    """The password is asked again before this."""
+
+
+def public(view: View) -> View:
+    """Let everybody in, visitors too."""
+    view.rule = None  # type: ignore[attr-defined]
+    return view
+
+
+def requires(permission: Permission) -> Callable[[View], View]:
+    """Let those in whose role has the permission; a visitor is led to the sign-in page."""
+
+    def mark(view: View) -> View:
+        view.rule = permission  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def step_up_is_fresh() -> bool:
+    """Say whether the password was given within STEP_UP_AGE."""
+    principal = session.principal
+    if principal is None:
+        return False
+    age = system.ledger.now() - principal.stepped_up_at
+    return bool(age.total_seconds() < current_app.config["STEP_UP_AGE"])
+
+
+def require_step_up() -> None:
+    """Raise StepUpRequired unless the password was given lately. Call it on the form's GET already."""
+    if not step_up_is_fresh():
+        raise StepUpRequired
+
+
+def init_app(app: Flask) -> None:
+    """Check the rule of every request; call it before CSRFProtect is bound."""
+    app.before_request(_refuse_cross_site)
+    app.before_request(_answer_overtaken)
+    app.before_request(_check_rule)
+    app.register_error_handler(StepUpRequired, _ask_password)
+    app.register_error_handler(SessionEnded, _answer_ended)
+
+
+def rule_of(app: Flask, endpoint: str) -> Permission | None:
+    """Return what a route requires, None for a public one. Raises LookupError if it has no rule."""
+    if endpoint == "static":
+        return None
+    view = app.view_functions[endpoint]
+    if not hasattr(view, "rule"):
+        raise LookupError(f"{endpoint} has no rule: decorate it with @public or @requires(...)")
+    rule = view.rule
+    assert rule is None or isinstance(rule, Permission)
+    return rule
+
+
+def _refuse_cross_site() -> None:
+    """Refuse a change that another site asks for; with both headers absent the token decides."""
+    if request.method in _SAFE:
+        return
+    origin = request.headers.get("Origin")
+    foreign = origin is not None and urlsplit(origin)[:2] != urlsplit(request.host_url)[:2]
+    if foreign or request.headers.get("Sec-Fetch-Site", "same-origin") not in (
+        "same-origin",
+        "none",
+    ):
+        raise Forbidden(_("This form was sent from another site, so nothing was changed."))
+
+
+def _answer_overtaken() -> ResponseReturnValue | None:
+    """Answer a form whose session has ended with the reason, and one that another tab overtook.
+
+    Neither changes anything, so both are safe to answer before the token is looked at.
+    """
+    if request.method in _SAFE or request.endpoint is None:
+        return None
+    signed_in = session.principal is not None
+    if request.endpoint == "auth.submit_login":
+        return redirect(url_for("account.home"), 303) if signed_in else None
+    if request.endpoint == "auth.logout":
+        overtaken = not signed_in or not _token_is_good()
+        return redirect(url_for("account.home"), 303) if overtaken else None
+    return _tell_reason() if session.has_ended else None
+
+
+def _token_is_good() -> bool:
+    try:
+        validate_csrf(request.form.get("csrf_token"))
+    except ValidationError:
+        return False
+    return True
+
+
+def _tell_reason() -> ResponseReturnValue:
+    """Answer 401 with why the session ended; a page deletes the cookie with it, JSON leaves it."""
+    if wants_json():
+        return {"error": "signed_out", "message": _("Your session has ended.")}, 401
+    ended = session.ended
+    session.forget_ended()
+    return render_template("auth/ended.html", ended=ended), 401
+
+
+def _check_rule() -> ResponseReturnValue | None:
+    if request.endpoint is None or request.method == "OPTIONS":
+        return None
+    try:
+        rule = rule_of(current_app, request.endpoint)
+    except LookupError as error:
+        current_app.logger.error("route_without_rule %s", error)
+        raise Forbidden from None
+    if rule is None:
+        return None
+    principal = session.principal
+    if principal is None:
+        return _send_to_sign_in()
+    if not principal.may(rule):
+        _record_refusal(principal)
+        raise Forbidden(
+            _("Your role, %(role)s, may not open this page.", role=principal.role.value)
+        )
+    return None
+
+
+def wants_json() -> bool:
+    """Say whether the request was made by a program or by the page itself, not by a person."""
+    accept = request.accept_mimetypes
+    return (
+        request.args.get("format") == "json"
+        or request.headers.get("X-Passive") == "1"
+        or (accept["application/json"] > accept["text/html"])
+    )
+
+
+def _send_to_sign_in() -> ResponseReturnValue:
+    if wants_json():
+        return {"error": "signed_out", "message": _("Sign in first.")}, 401
+    here = request.full_path.rstrip("?") if request.method in _SAFE else None
+    return redirect(url_for("auth.login", next=here), 303)
+
+
+def _ask_password(_error: StepUpRequired) -> ResponseReturnValue:
+    """Lead to the password page and back to the form; nothing has been changed."""
+    if wants_json():
+        return {"error": "step_up", "message": _("Confirm your password at /reauth first.")}, 403
+    if request.method not in _SAFE:
+        _record(Event(Verb.STEP_UP_REQUIRED, result="refused", details={"path": request.path}))
+    here = request.full_path.rstrip("?") if request.method in _SAFE else request.form.get("next")
+    return redirect(url_for("auth.reauth", next=here or request.path), 303)
+
+
+def _answer_ended(_error: SessionEnded) -> ResponseReturnValue:
+    """Answer a request whose session ended between its check and its first look at the data."""
+    g.pop("_login_user", None)
+    return _tell_reason()
+
+
+def _record_refusal(principal: Principal) -> None:
+    details = {"path": request.path, "method": request.method}
+    _record(Event(Verb.ACCESS_REFUSED, principal.user_id, result="refused", details=details))
+
+
+def _record(event: Event) -> None:
+    with system.ledger.transaction() as tx:
+        tx.record(session.actor(), [event])

@@ -1,0 +1,113 @@
+"""`flask sessions`: list, show and revoke sessions, and do one worker pass by hand."""
+
+import json
+from dataclasses import asdict
+
+import click
+from click import ClickException
+from flask.cli import AppGroup
+
+from app.cli.helpers import operator, readable_errors
+from app.listing import session_record
+from app.sessions import revocation, search, upkeep
+from app.sessions.models import RevocationReason
+from app.sessions.search import FilterError, SessionFilter
+from app.sessions.system import system
+
+group = AppGroup("sessions", help="List, show and revoke sessions.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_reasons = click.Choice([reason.value for reason in RevocationReason])
+
+
+@group.command("list")
+@click.option("--state", type=click.Choice(search.STATES), default="live", show_default=True)
+@click.option("--user", help="The name of the user.")
+@click.option("--ip", help="An address or a network, as 10.31.0.0/16.")
+@click.option("--store", help="The name of the store.")
+@click.option("--limit", type=click.IntRange(1, search.LONGEST_PAGE), default=50)
+@_as_json
+def list_sessions(limit: int, as_json: bool, **where: str | None) -> None:
+    """List sessions, newest activity first."""
+    with readable_errors():
+        try:
+            given = {name: value for name, value in where.items() if value}
+            page = search.find(SessionFilter.from_query(given), limit=limit)
+        except FilterError as error:
+            raise ClickException(error.message) from None
+    if as_json:
+        rows = [session_record(row) for row in page.rows]
+        silent = list(page.unavailable)
+        click.echo(json.dumps({"sessions": rows, "total": page.total, "unavailable": silent}))
+        return
+    for row in page.rows:
+        seen = row.last_seen_at.strftime("%Y-%m-%d %H:%M:%SZ")
+        click.echo(
+            f"{row.reference}  {row.user:<20} {row.status:<9} {row.store:<6} {seen}  {row.ip}"
+        )
+    click.echo(f"{len(page.rows)} of {page.total}", err=True)
+    for name in page.unavailable:
+        click.echo(f"{name} did not answer: whether its data is there was not checked.", err=True)
+
+
+@group.command()
+@click.argument("reference")
+@_as_json
+def show(reference: str, as_json: bool) -> None:
+    """Show the session REFERENCE."""
+    with readable_errors():
+        row = search.get(reference)
+    if row is None:
+        raise ClickException(f"There is no session {reference!r}.")
+    record = session_record(row)
+    if as_json:
+        click.echo(json.dumps(record))
+        return
+    for name, value in record.items():
+        click.echo(f"{name:<20} {'' if value is None else value}".rstrip())
+
+
+@group.command()
+@click.argument("references", nargs=-1, required=True, metavar="REFERENCE...")
+@click.option("--reason", type=_reasons, required=True)
+@click.option("--note", default="", help="Kept in the trail.")
+@click.option("--tell-user", is_flag=True, help="Show the note to the person it hits.")
+@_as_json
+def revoke(
+    references: tuple[str, ...], reason: str, note: str, tell_user: bool, as_json: bool
+) -> None:
+    """End the sessions REFERENCE..., purge their data and read back.
+
+    Exit code 3: they are ended, but data is still there or waits for a silent store.
+    """
+    with readable_errors():
+        unknown = [each for each in references if search.get(each) is None]
+        if unknown:
+            raise ClickException(f"No such session, nothing was ended: {', '.join(unknown)}")
+        done = revocation.revoke(
+            references, actor=operator(), reason=reason, note=note, tell=tell_user
+        )
+    counts = done.counts()
+    if as_json:
+        click.echo(json.dumps(counts))
+    else:
+        click.echo(", ".join(f"{name.replace('_', ' ')}: {n}" for name, n in counts.items()))
+    if done.purge_pending or done.present:
+        raise SystemExit(3)
+
+
+@group.command()
+@_as_json
+def sweep(as_json: bool) -> None:
+    """Do one worker pass: expire, purge, look for lost data."""
+    with readable_errors():
+        revocation.resume(system)
+        done = upkeep.run(system)
+    result = asdict(done)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        for name, value in result.items():
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"{name.replace('_', ' '):<14} {shown}".rstrip())
+    if done.alarms:
+        raise SystemExit(3)

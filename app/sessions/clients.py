@@ -1,0 +1,51 @@
+"""Where a session is used from: addresses as sortable keys, User-Agent headers as clients in words."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+
+import ua_parser
+
+USER_AGENT_LENGTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request came from: address and User-Agent header."""
+
+    ip: str
+    user_agent: str
+
+    @classmethod
+    def of(cls, remote_addr: str | None, user_agent: str) -> "Client":
+        """Return the client of a request; without an address (a test, a socket) it is 0.0.0.0."""
+        return cls(remote_addr or "0.0.0.0", user_agent[:USER_AGENT_LENGTH])
+
+    @property
+    def ip_key(self) -> bytes:
+        return ip_key(self.ip)
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.user_agent.encode("utf-8", "replace")).digest()
+
+
+def ip_key(address: str) -> bytes:
+    """Return an address as 16 sortable bytes (IPv4 mapped into IPv6), so that a network is a range.
+
+    Raises ValueError for what is no address.
+    """
+    ip = ip_address(address.split("%")[0])
+    return (ip if isinstance(ip, IPv6Address) else IPv6Address(f"::ffff:{ip}")).packed
+
+
+@lru_cache(maxsize=4096)
+def client_in_words(header: str) -> str:
+    """Return the client that a User-Agent header names: "Firefox 140 on Linux"."""
+    parsed = ua_parser.parse(header)
+    if parsed.user_agent is None:
+        return header.split("/")[0].strip()[:40] or "unknown client"
+    major = parsed.user_agent.major
+    browser = f"{parsed.user_agent.family} {major}" if major else parsed.user_agent.family
+    return (f"{browser} on {parsed.os.family}" if parsed.os else browser)[:80]

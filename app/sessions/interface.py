@@ -1,0 +1,423 @@
+"""The Flask session interface and session object: the one home of session ids (invariant 5).
+
+Lazy in two steps. Opening makes no call; the first look at who it is asks the ledger; the first look
+at the data asks the store. A visitor's data rides in Flask's own signed cookie.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from flask import Flask, Request, Response
+from flask.globals import request_ctx
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask_session.base import ServerSideSession, ServerSideSessionInterface
+from sqlalchemy import Row
+
+from app.audit.models import Verb
+from app.audit.trail import Actor, Event
+from app.people.models import Role
+from app.sessions.clients import Client
+from app.sessions.data import DataMissing, SessionData
+from app.sessions.handles import handle_for, new_data_key, new_session_id
+from app.sessions.isolation import release_application
+from app.sessions.ledger import EndedSession, Ledger, Principal
+from app.sessions.mapping import CSRF_KEY, LazyMapping
+from app.sessions.models import EndReason
+from app.sessions.purge import discard, purge
+from app.sessions.store import DataKey, Saved, SessionError, StoreUnavailable, UnreadablePayload
+from app.sessions.system import SessionSystem, system_of
+from app.sessions.timeouts import first_ttl, touch_due
+
+log = logging.getLogger(__name__)
+
+_UNASKED: Any = object()
+
+
+class SessionEnded(SessionError):
+    """The session ended between this request's check and its first look at the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A session that is being made: its payload is in the store, its row is not in the ledger yet."""
+
+    handle: bytes
+    data_key: DataKey
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class Regeneration:
+    """A session's row and the handle of the id that it is about to get."""
+
+    row_id: int
+    handle: bytes
+
+
+class RollcallSession(LazyMapping):
+    """`flask.session`: the application's data as a mapping; beside it, who is signed in.
+
+    Raises StoreUnavailable where a server does not answer, SessionEnded where the session just ended.
+    """
+
+    def __init__(self, app: Flask, request: Request) -> None:
+        super().__init__()
+        self._app = app
+        self._request = request
+        self._row: Row[Any] | None = _UNASKED
+        self._principal: Principal | None = None
+        self._ended_id: int | None = None
+        self._data: SessionData | None = None
+        self._touch_due = False
+        self._new_id: str | None = None
+        self._forget = False
+        self._drop_visitor = False
+
+    @property
+    def _system(self) -> SessionSystem:
+        return system_of(self._app)
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._system.ledger
+
+    @property
+    def client(self) -> Client:
+        """Where this request comes from."""
+        return Client.of(self._request.remote_addr, self._request.user_agent.string)
+
+    @property
+    def sid(self) -> str | None:
+        """The session's reference, its public name; None for a visitor. The id is not to be had."""
+        return None if self.principal is None else self.principal.reference
+
+    # Who it is
+
+    @property
+    def principal(self) -> Principal | None:
+        """The person of this live session, or None for a visitor. Asks the ledger once a request."""
+        self.accessed = True
+        self._ask()
+        return self._principal
+
+    @property
+    def ended(self) -> EndedSession | None:
+        """Why the session that this request's cookie names is no longer live; None if it is, or never was."""
+        self.accessed = True
+        self._ask()
+        return None if self._ended_id is None else self._ledger.ended(self._ended_id)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether the cookie names a session that is no longer live, without asking why."""
+        self.accessed = True
+        self._ask()
+        return self._ended_id is not None
+
+    def forget_ended(self) -> None:
+        """Delete the cookie of an ended session with this response: its reason has been shown."""
+        self._forget = self.has_ended
+
+    @property
+    def row_id(self) -> int | None:
+        """The ledger's id of this live session."""
+        self._ask()
+        return None if self._row is None else int(self._row.id)
+
+    def _ask(self) -> None:
+        if self._row is not _UNASKED:
+            return
+        cookie = self._request.cookies.get(self._app.config["SESSION_COOKIE_NAME"], "")
+        handle = handle_for(cookie)
+        row = None if handle is None else self._ledger.open(handle)
+        if row is None or not row.live:
+            self._row = None
+            self._ended_id = None if row is None else row.id
+        else:
+            self._be(row)
+
+    def _be(self, row: Row[Any], *, fresh: bool = False) -> None:
+        interval = self._system.policy.touch_interval
+        due = touch_due(row.now, row.last_seen_at, interval) and not fresh
+        self._touch_due = due and not _is_passive(self._app, self._request)
+        self._row = row
+        self._ended_id = None
+        self._data = SessionData(self._system, row, extend=self._touch_due)
+        self._principal = Principal(
+            row.user_id,
+            row.name,
+            Role(row.role),
+            row.reference,
+            row.started_at,
+            row.stepped_up_at,
+            row.last_seen_at,
+            row.idle_expires_at,
+            row.absolute_expires_at,
+        )
+
+    # What it holds
+
+    def _fetch(self) -> dict[str, Any]:
+        self._ask()
+        return self._visitor_data() if self._data is None else self._stored_data(self._data)
+
+    def _is_visitor(self) -> bool:
+        return self._data is None
+
+    def _visitor_data(self) -> dict[str, Any]:
+        visitors = self._app.session_interface.visitors  # type: ignore[attr-defined]
+        return dict(visitors.open_session(self._app, self._request) or {})
+
+    def _stored_data(self, data: SessionData) -> dict[str, Any]:
+        try:
+            return data.load()
+        except DataMissing:
+            self._raise_if_ended()
+            raise
+        except UnreadablePayload as error:
+            self._end_damaged(str(error))
+            raise SessionEnded("its data could not be read") from error
+
+    def _raise_if_ended(self) -> None:
+        """Ask again: the data of a session that ended meanwhile is gone rightly."""
+        row = self._ledger.reopen(self._row.id) if self._row is not None else None
+        if row is None or not row.live:
+            self._end_here()
+            raise SessionEnded("it ended while this request ran")
+
+    def _end_damaged(self, detail: str) -> None:
+        if self._row is None:
+            return
+        with self._ledger.transaction() as tx:
+            tx.lock_users([self._row.user_id])
+            ended = tx.end([self._row.id], EndReason.DAMAGED, Actor.system(), Verb.DAMAGED)
+        log.warning("session_damaged reference=%s detail=%s", self._row.reference, detail)
+        purge(self._system, ended)
+        self._end_here()
+
+    def _end_here(self) -> None:
+        self._ended_id = None if self._row is None else self._row.id
+        self._become_visitor()
+        self._loaded = False
+
+    def _become_visitor(self) -> None:
+        dict.clear(self)
+        self._row = self._data = self._principal = self._new_id = None
+        self._loaded = True
+        self.modified = False
+
+    # What sign-in, sign-out and regeneration need
+
+    @contextmanager
+    def begin(self, role: str) -> Iterator[Draft]:
+        """Make a session: the block writes its row in a transaction, or raises, which undoes it.
+
+        The payload is created before the block, so that no store is called under the user's lock.
+        """
+        system = self._system
+        policy = system.policy.of(role)
+        carried = self._visitor_data() if self.principal is None else {}
+        data = {key: carried[key] for key in (*system.carry_over, "_permanent") if key in carried}
+        data[CSRF_KEY] = secrets.token_urlsafe(24)
+        session_id = new_session_id()
+        draft = Draft(_handle(session_id), new_data_key(), policy.store)
+        payload = system.codec.encode(data)
+        system.stores[draft.store].create(draft.data_key, payload, first_ttl(policy))
+        try:
+            yield draft
+        except BaseException:
+            discard(system, draft.store, draft.data_key)
+            raise
+        self._become_visitor()
+        self._new_id = session_id
+        self._drop_visitor = True
+        self._row, self._loaded = _UNASKED, False
+        row = self._ledger.open(draft.handle)
+        if row is None:
+            raise SessionEnded("its row is not in the ledger")
+        self._be(row, fresh=True)
+        dict.update(self, data)
+        self._loaded = True
+
+    @contextmanager
+    def regenerating(self) -> Iterator[Regeneration]:
+        """Give this session a new id: the block changes its row; the cookie follows if it ends well."""
+        if self.principal is None or self._row is None:
+            raise SessionEnded("there is no session to regenerate")
+        session_id = new_session_id()
+        yield Regeneration(self._row.id, _handle(session_id))
+        self._new_id = session_id
+        row = self._ledger.reopen(self._row.id)
+        if row is not None and row.live:
+            data = self._data
+            self._be(row, fresh=not self._touch_due)
+            self._data = data
+
+    def leave(self) -> None:
+        """Be nobody's from here on and delete both cookies: the session has been ended."""
+        self._become_visitor()
+        self._forget = self._drop_visitor = True
+
+    def regenerate(self) -> None:
+        """Give this session a new id, recorded in the trail."""
+        with self.regenerating() as change, self._ledger.transaction() as tx:
+            row = tx.rehandle(change.row_id, change.handle)
+            event = Event(Verb.REGENERATED, row.user_id, row.name, row.reference)
+            tx.record(self.actor(), [event])
+
+    def actor(self) -> Actor:
+        """Return who acts in this request, for the trail: its person, or a visitor."""
+        request_id = self._request.environ.get("rollcall.request_id")
+        if self.principal is None:
+            return Actor("visitor", "", ip=self.client.ip, request_id=request_id)
+        return self.principal.actor(self.client.ip, request_id)
+
+    # At the end of the request
+
+    def finish(self) -> None:
+        """Save what changed, then move the deadline if it is due. Raises StoreUnavailable."""
+        if self._data is None or self._row is None or self._row is _UNASKED:
+            return
+        if self.modified and self._loaded:
+            release_application()
+            try:
+                if self._data.save(dict(self)) is Saved.GONE:
+                    self._refuse_to_drop()
+            except UnreadablePayload as error:
+                self._end_damaged(str(error))
+        if self._data is not None and self._touch_due:
+            release_application()
+            self._touch()
+
+    def write_cookies(self, interface: "RollcallSessionInterface", response: Response) -> None:
+        """Set or delete cookies: the session's by the response that made its id, and by no other."""
+        attributes = interface.cookie_attributes(self._app)
+        name = interface.get_cookie_name(self._app)
+        if self._new_id is not None:
+            expires = None
+            if self._principal is not None and dict.get(self, "_permanent"):
+                expires = self._principal.absolute_expires_at
+            response.set_cookie(name, self._new_id, expires=expires, **attributes)
+        elif self._forget:
+            response.delete_cookie(name, **attributes)
+        visitors = interface.visitors
+        if self._is_visitor() and self._loaded and self.modified:
+            cookie = SecureCookieSession(dict(self))
+            cookie.modified = True
+            visitors.save_session(self._app, cookie, response)
+        elif self._drop_visitor and visitors.get_cookie_name(self._app) in self._request.cookies:
+            response.delete_cookie(visitors.get_cookie_name(self._app), **attributes)
+
+    def _refuse_to_drop(self) -> None:
+        """A write to a session that has ended is dropped rightly; one to a live session never silently."""
+        row = self._ledger.reopen(self._row.id) if self._row is not None else None
+        if row is not None and row.live:
+            raise DataMissing(row.store)
+
+    def _touch(self) -> None:
+        assert self._row is not None and self._data is not None
+        try:
+            self._data.extend()
+        except StoreUnavailable as error:
+            log.warning("touch_without_store store=%s", error.store)
+        policy = self._system.policy
+        try:
+            idle = policy.of(self._row.role).idle
+            self._ledger.touch(self._row, idle, policy.touch_interval, self.client)
+        except StoreUnavailable as error:
+            log.warning("touch_skipped store=%s detail=%s", error.store, error.detail)
+
+
+def _handle(session_id: str) -> bytes:
+    handle = handle_for(session_id)
+    assert handle is not None
+    return handle
+
+
+def _is_passive(app: Flask, request: Request) -> bool:
+    if request.headers.get("X-Passive") == "1":
+        return True
+    view = app.view_functions.get(request.endpoint or "")
+    return getattr(view, "is_passive", False) or request.endpoint == "static"
+
+
+class _Visitors(SecureCookieSessionInterface):
+    """Flask's signed cookie under the visitors' own name."""
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return str(app.config["VISITOR_COOKIE_NAME"])
+
+
+class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
+    """Opens and saves RollcallSession. Flask-Session's abstract methods are replaced by SessionStore."""
+
+    session_class = RollcallSession
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.key_prefix = app.config["SESSION_KEY_PREFIX"]
+        self.visitors = _Visitors()
+
+    def open_session(self, app: Flask, request: Request) -> RollcallSession | None:
+        """Return the session object without any I/O; None without a secret key, as Flask does."""
+        return RollcallSession(app, request) if app.secret_key else None
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Save and set cookies. A server that fails here turns the response into the 503 page."""
+        assert isinstance(session, RollcallSession)
+        if not session.accessed and not session.modified:
+            return
+        response.vary.add("Cookie")
+        try:
+            session.finish()
+        except StoreUnavailable as error:
+            if request_ctx._session is not session:
+                raise
+            _replace(response, app.make_response(app.handle_user_exception(error)))
+        session.write_cookies(self, response)
+
+    def regenerate(self, session: ServerSideSession) -> None:
+        """Give a signed-in session a new id, as Flask-Session's method of this name does. A visitor has none."""
+        assert isinstance(session, RollcallSession)
+        if session.principal is not None:
+            session.regenerate()
+
+    def cookie_attributes(self, app: Flask) -> dict[str, Any]:
+        """Return what a cookie is set and deleted with: a deletion that differs is ignored by browsers."""
+        return {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
+
+    def _replaced(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("replaced by app.sessions.store.SessionStore: see docs/decisions.md")
+
+    _retrieve_session_data = _delete_session = _upsert_session = _replaced
+
+
+def _replace(response: Response, by: Response) -> None:
+    """Turn a finished response into another, keeping the headers that do not describe its content."""
+    response.status_code = by.status_code
+    response.response = by.response
+    for name in [*response.headers.keys()]:
+        if name.lower() in ("location", "etag", "last-modified") or name.lower().startswith(
+            "content-"
+        ):
+            if not name.lower().startswith("content-security-policy"):
+                response.headers.remove(name)
+    for name, value in by.headers.items():
+        if name.lower() not in ("vary", "set-cookie"):
+            response.headers[name] = value
+
+
+def init_app(app: Flask) -> None:
+    """Make Flask open and save its sessions here."""
+    app.session_interface = RollcallSessionInterface(app)

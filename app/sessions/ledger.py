@@ -1,0 +1,250 @@
+"""The ledger: who is signed in. One statement decides at each request; every end is written here.
+
+`interface` asks it, `sign_in`, `revocation` and `upkeep` change it, each inside `Ledger.transaction()`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Engine,
+    Executable,
+    Row,
+    and_,
+    bindparam,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from app.audit.models import Verb
+from app.audit.trail import Actor, Event
+from app.columns import clock, now
+from app.people.models import Permission, Role, User
+from app.sessions.clients import Client, client_in_words
+from app.sessions.models import Cutoff, EndReason, UserAgent, UserSession
+from app.sessions.stores.breaker import Breaker
+from app.sessions.stores.engines import transaction
+from app.sessions.transaction import Transaction, after_cutoff, live
+
+DATABASE = "database"
+"""The name under which the ledger's server appears in errors and on pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The person of a live session, as Flask-Login's `current_user`. Times are UTC."""
+
+    user_id: int
+    name: str
+    role: Role
+    reference: str
+    started_at: datetime
+    stepped_up_at: datetime
+    last_seen_at: datetime
+    idle_expires_at: datetime
+    absolute_expires_at: datetime
+
+    is_authenticated = True
+    is_active = True
+    is_anonymous = False
+
+    def get_id(self) -> str:
+        return str(self.user_id)
+
+    def may(self, permission: Permission) -> bool:
+        return self.role.may(permission)
+
+    def actor(self, ip: str | None = None, request_id: str | None = None) -> Actor:
+        """Return this person as the trail's actor."""
+        return Actor(
+            "user", self.name, self.user_id, self.role.value, self.reference, ip, request_id
+        )
+
+
+_OPEN = (
+    select(
+        UserSession.id,
+        UserSession.user_id,
+        UserSession.reference,
+        UserSession.store,
+        UserSession.data_key,
+        UserSession.started_at,
+        UserSession.last_seen_at,
+        UserSession.idle_expires_at,
+        UserSession.absolute_expires_at,
+        UserSession.stepped_up_at,
+        UserSession.ended_at,
+        UserAgent.digest.label("user_agent_digest"),
+        User.name,
+        User.role,
+        clock().label("now"),
+        and_(live(), User.active).label("live"),
+    )
+    .join(User, User.id == UserSession.user_id)
+    .join(UserAgent, UserAgent.id == UserSession.user_agent_id)
+)
+_OPEN_BY_HANDLE = _OPEN.where(UserSession.handle == bindparam("handle"))
+_OPEN_BY_ID = _OPEN.where(UserSession.id == bindparam("id"))
+
+_ENDED = (
+    select(
+        UserSession.reference,
+        UserSession.ended_at,
+        UserSession.end_reason,
+        UserSession.idle_expires_at,
+        UserSession.absolute_expires_at,
+        UserSession.reason_code,
+        UserSession.note,
+        UserSession.tell_user,
+        User.name.label("user_name"),
+        User.active,
+        Cutoff.at.label("cutoff_at"),
+        select(UserAgent.client)
+        .join(newer := UserSession.__table__.alias("newer"), newer.c.user_agent_id == UserAgent.id)
+        .where(newer.c.id == UserSession.superseded_by_id)
+        .correlate(UserSession)
+        .scalar_subquery()
+        .label("by_client"),
+    )
+    .join(User, User.id == UserSession.user_id)
+    .outerjoin(Cutoff, ~after_cutoff())
+    .where(UserSession.id == bindparam("id"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """Why a session ended, as it may be told to whoever holds its cookie."""
+
+    reference: str
+    user_name: str
+    ended_at: datetime
+    reason: EndReason
+    reason_code: str | None = None
+    note: str | None = None
+    by_client: str | None = None
+
+
+class Ledger:
+    """The sessions' own engine: single statements in autocommit, and transactions for what changes.
+
+    Every method raises StoreUnavailable("database") when the server does not answer in time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.breaker = Breaker(DATABASE)
+        self._user_agents: dict[bytes, int] = {}
+
+    def read(
+        self, statement: Executable, parameters: dict[str, Any] | None = None
+    ) -> Sequence[Row[Any]]:
+        """Run one SELECT and return its rows."""
+        with self.breaker.answering(), self.engine.connect() as connection:
+            return connection.execute(statement, parameters).all()
+
+    def now(self) -> datetime:
+        """Return the database's clock."""
+        at: datetime = self.read(select(clock()))[0][0]
+        return at
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a write transaction; it commits at the end of the block."""
+        with self.breaker.answering(), transaction(self.engine) as connection:
+            yield Transaction(connection)
+
+    def open(self, handle: bytes) -> Row[Any] | None:
+        """Return the row of a handle with its user, `now` and whether it is `live`: the live statement."""
+        return next(iter(self.read(_OPEN_BY_HANDLE, {"handle": handle})), None)
+
+    def reopen(self, row_id: int) -> Row[Any] | None:
+        """Ask again about a row that was live when the request began."""
+        return next(iter(self.read(_OPEN_BY_ID, {"id": row_id})), None)
+
+    def touch(self, row: Row[Any], idle: timedelta, interval: timedelta, client: Client) -> bool:
+        """Move the idle deadline of a row that is still live; False if it is not, or is locked.
+
+        A changed client is recorded with it.
+        """
+        user_agent_id = self.user_agent_id(client.user_agent)
+        statement = _touch(row.id, idle, interval, client, user_agent_id)
+        if client.digest == row.user_agent_digest:
+            with self.breaker.answering(), self.engine.connect() as connection:
+                return connection.execute(statement).rowcount == 1
+        with self.transaction() as tx:
+            if tx.connection.execute(statement).rowcount != 1:
+                return False
+            event = Event(
+                Verb.CLIENT_CHANGED,
+                row.user_id,
+                row.name,
+                row.reference,
+                details={"client": client_in_words(client.user_agent), "ip": client.ip},
+            )
+            tx.record(Actor.system(), [event])
+            return True
+
+    def user_agent_id(self, header: str) -> int:
+        """Return the interned id of a User-Agent header."""
+        digest = Client("", header).digest
+        found = self._user_agents.get(digest)
+        if found is not None:
+            return found
+        by_digest = select(UserAgent.id).where(UserAgent.digest == digest)
+        if not (rows := self.read(by_digest)):
+            values = {"digest": digest, "header": header, "client": client_in_words(header)}
+            try:
+                with self.transaction() as tx:
+                    tx.connection.execute(insert(UserAgent).values(values))
+            except IntegrityError:
+                pass
+            rows = self.read(by_digest)
+        if len(self._user_agents) < 10_000:
+            self._user_agents[digest] = rows[0].id
+        return int(rows[0].id)
+
+    def ended(self, row_id: int) -> EndedSession | None:
+        """Return why a row that is not live ended; deadlines count before the worker has recorded them."""
+        row = next(iter(self.read(_ENDED, {"id": row_id})), None)
+        if row is None:
+            return None
+        reason, at = _end_of(row)
+        told = row.note if row.tell_user else None
+        return EndedSession(
+            row.reference, row.user_name, at, reason, row.reason_code, told, row.by_client
+        )
+
+
+def _end_of(row: Row[Any]) -> tuple[EndReason, datetime]:
+    if row.end_reason is not None:
+        return EndReason(row.end_reason), row.ended_at
+    if row.cutoff_at is not None:
+        return EndReason.REVOKED, row.cutoff_at
+    if row.absolute_expires_at <= row.idle_expires_at:
+        return EndReason.ABSOLUTE_TIMEOUT, row.absolute_expires_at
+    return EndReason.IDLE_TIMEOUT, row.idle_expires_at
+
+
+def _touch(
+    row_id: int, idle: timedelta, interval: timedelta, client: Client, user_agent_id: int
+) -> Executable:
+    due = and_(UserSession.id == row_id, UserSession.last_seen_at <= now(-interval.total_seconds()))
+    free = select(UserSession.id).where(due, live()).with_for_update(skip_locked=True)
+    return (
+        update(UserSession)
+        .where(UserSession.id == free.scalar_subquery())
+        .values(
+            last_seen_at=clock(),
+            idle_expires_at=clock(idle.total_seconds()),
+            ip=client.ip,
+            ip_key=client.ip_key,
+            user_agent_id=user_agent_id,
+        )
+        .execution_options(synchronize_session=False)
+    )

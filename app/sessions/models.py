@@ -1,0 +1,161 @@
+"""The ledger's tables: every signed-in session from sign-in to its end and after it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.columns import FixedBinary, Id, UtcDateTime
+from app.extensions import Base
+
+
+class EndReason(StrEnum):
+    """How a session ended."""
+
+    SIGNED_OUT = "signed_out"
+    REVOKED = "revoked"
+    SUPERSEDED = "superseded"
+    IDLE_TIMEOUT = "idle_timeout"
+    ABSOLUTE_TIMEOUT = "absolute_timeout"
+    PASSWORD_CHANGED = "password_changed"
+    USER_DISABLED = "user_disabled"
+    ROLE_CHANGED = "role_changed"
+    LOST = "lost"
+    DAMAGED = "damaged"
+
+
+class RevocationReason(StrEnum):
+    """Why a person ended someone's session."""
+
+    INCIDENT = "incident"
+    LOST_DEVICE = "lost_device"
+    LEFT_COMPANY = "left_company"
+    USER_REQUEST = "user_request"
+    POLICY = "policy"
+    OTHER = "other"
+
+
+class UserAgent(Base):
+    """A User-Agent header, interned by its digest, with the client it names."""
+
+    __tablename__ = "user_agents"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    digest: Mapped[bytes] = mapped_column(FixedBinary(32), unique=True)
+    header: Mapped[str] = mapped_column(Text)
+    client: Mapped[str] = mapped_column(String(80), index=True)
+
+
+class UserSession(Base):
+    """A row of the ledger. Only `ledger`, `sign_in` and `revocation` write it."""
+
+    __tablename__ = "user_sessions"
+    __table_args__ = (
+        Index(
+            "ix_user_sessions_live_last_seen",
+            "last_seen_at",
+            "id",
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_user_sessions_user_id_ended_at", "user_id", "ended_at", "id"),
+        Index("ix_user_sessions_ended_at_id", "ended_at", "id"),
+        Index("ix_user_sessions_ip_key", "ip_key", "last_seen_at"),
+        Index("ix_user_sessions_user_agent_id", "user_agent_id", "last_seen_at"),
+        Index("ix_user_sessions_idle_expires_at", "ended_at", "idle_expires_at"),
+        Index("ix_user_sessions_absolute_expires_at", "ended_at", "absolute_expires_at"),
+        Index(
+            "ix_user_sessions_unpurged",
+            "id",
+            postgresql_where=text("ended_at IS NOT NULL AND purged_at IS NULL"),
+            sqlite_where=text("ended_at IS NOT NULL AND purged_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    reference: Mapped[str] = mapped_column(String(10), unique=True)
+    handle: Mapped[bytes] = mapped_column(FixedBinary(32), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    store: Mapped[str] = mapped_column(String(16))
+    data_key: Mapped[str] = mapped_column(String(64))
+
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    idle_expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    absolute_expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    stepped_up_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    regenerations: Mapped[int] = mapped_column(Integer, default=0)
+
+    first_ip: Mapped[str] = mapped_column(String(45))
+    ip: Mapped[str] = mapped_column(String(45))
+    ip_key: Mapped[bytes] = mapped_column(FixedBinary(16))
+    first_user_agent_id: Mapped[int] = mapped_column(ForeignKey("user_agents.id"))
+    user_agent_id: Mapped[int] = mapped_column(ForeignKey("user_agents.id"))
+
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    end_reason: Mapped[str | None] = mapped_column(String(20))
+    ended_by: Mapped[str | None] = mapped_column(String(64))
+    revocation_id: Mapped[int | None] = mapped_column(ForeignKey("revocations.id"), index=True)
+    superseded_by_id: Mapped[int | None] = mapped_column(Id)
+    reason_code: Mapped[str | None] = mapped_column(String(20))
+    note: Mapped[str | None] = mapped_column(Text)
+    tell_user: Mapped[bool] = mapped_column(Boolean, default=False)
+
+    purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    missing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Revocation(Base):
+    """A frozen set of targets, bound to who froze it; confirmed, it becomes the receipt."""
+
+    __tablename__ = "revocations"
+    # The trail names revocations by id, so that of a set which was never confirmed is not used again.
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    actor_user_id: Mapped[int | None] = mapped_column(Id, index=True)
+    actor_name: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[dict[str, Any]] = mapped_column(JSON)
+    matched_by: Mapped[str] = mapped_column(String(500))
+    whole_store: Mapped[str | None] = mapped_column(String(16))
+    everyone: Mapped[bool] = mapped_column(Boolean, default=False)
+    held_back: Mapped[str | None] = mapped_column(String(10))
+    left_out: Mapped[int] = mapped_column(Integer, default=0)
+    size: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str | None] = mapped_column(String(20))
+    note: Mapped[str | None] = mapped_column(Text)
+    tell_user: Mapped[bool] = mapped_column(Boolean, default=False)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    present: Mapped[int | None] = mapped_column(Integer)
+    read_back_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class RevocationTarget(Base):
+    """One session of a frozen set. `outcome` is null until its batch has run."""
+
+    __tablename__ = "revocation_targets"
+    __table_args__ = (Index("ix_revocation_targets_row_id", "row_id"),)
+
+    revocation_id: Mapped[int] = mapped_column(
+        ForeignKey("revocations.id", ondelete="CASCADE"), primary_key=True
+    )
+    row_id: Mapped[int] = mapped_column(
+        "row_id", ForeignKey("user_sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    outcome: Mapped[str | None] = mapped_column(String(16))
+
+
+class Cutoff(Base):
+    """The one row that denies everyone at once: sessions that began before `at` are not live, but for one."""
+
+    __tablename__ = "cutoff"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    spared_id: Mapped[int | None] = mapped_column(Id)
+    revocation_id: Mapped[int | None] = mapped_column(ForeignKey("revocations.id"))

@@ -1,0 +1,133 @@
+"""Encode, decode and merge a session's data. Decoding never executes (CVE-class: pickle in session stores).
+
+Values are those of Flask's tagged JSON (datetime, UUID, bytes, tuple, Markup, nested), carried in
+MessagePack or JSON; the decoder reads both by their first byte.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from flask.json.tag import JSONTag, TagDateTime, TaggedJSONSerializer
+
+from app.sessions.store import UnreadablePayload
+
+_MSGPACK = msgspec.msgpack.Encoder()
+_JSON = msgspec.json.Encoder()
+_PLAIN = (str, int, float, bool, type(None))
+
+
+class _TagExactDateTime(JSONTag):
+    """A datetime with its microseconds and zone: Flask's own tag keeps whole seconds of UTC only."""
+
+    key = " d"
+
+    def check(self, value: Any) -> bool:
+        return isinstance(value, datetime)
+
+    def to_json(self, value: Any) -> str:
+        return str(value.isoformat())
+
+    def to_python(self, value: Any) -> datetime:
+        return datetime.fromisoformat(value)
+
+
+class _Tagger(TaggedJSONSerializer):
+    default_tags = [
+        _TagExactDateTime if tag is TagDateTime else tag
+        for tag in TaggedJSONSerializer.default_tags
+    ]
+
+
+_tagger = _Tagger()
+
+
+class PayloadTooLarge(ValueError):
+    """The application put more into a session than SESSION_MAX_BYTES allows."""
+
+
+class PayloadCodec:
+    """Turns session data into bytes and back.
+
+    `max_bytes` caps both directions; `form` is what is written, `msgpack` or `json`.
+    """
+
+    def __init__(self, form: str, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._encoder = _JSON if form == "json" else _MSGPACK
+
+    def encode(self, data: Mapping[str, Any]) -> bytes:
+        """Return the payload of `data`. Raises TypeError for a value of no known type, PayloadTooLarge."""
+        payload = self._encoder.encode({key: _tagged(key, value) for key, value in data.items()})
+        if len(payload) > self.max_bytes:
+            raise PayloadTooLarge(
+                f"the session's data takes {len(payload)} bytes and SESSION_MAX_BYTES is"
+                f" {self.max_bytes}: keep large things in the database and their key in the session"
+            )
+        return payload
+
+    def decode(self, payload: bytes) -> dict[str, Any]:
+        """Return the data of a payload. Raises UnreadablePayload."""
+        if len(payload) > self.max_bytes:
+            raise UnreadablePayload(f"{len(payload)} bytes, more than SESSION_MAX_BYTES")
+        try:
+            decode = msgspec.json.decode if payload[:1] == b"{" else msgspec.msgpack.decode
+            raw = decode(payload)
+            if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+                raise UnreadablePayload("not a mapping of names")
+            return {
+                key: value if isinstance(value, _PLAIN) else _tagger._untag_scan(value)
+                for key, value in raw.items()
+            }
+        except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UnreadablePayload(type(error).__name__) from error
+
+
+def merge(
+    base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Apply to `theirs` the top-level keys that `mine` changed or deleted since `base`.
+
+    The same key changed on both sides takes our value, but for `_flashes`, a list to which both
+    sides add and from which both take.
+    """
+    merged = dict(theirs)
+    for key in base.keys() - mine.keys():
+        merged.pop(key, None)
+    for key, value in mine.items():
+        if key not in base or base[key] != value:
+            merged[key] = value
+    if "_flashes" in theirs or "_flashes" in mine:
+        flashes = _merge_list(
+            base.get("_flashes", []), mine.get("_flashes", []), theirs.get("_flashes", [])
+        )
+        if flashes:
+            merged["_flashes"] = flashes
+        else:
+            merged.pop("_flashes", None)
+    return merged
+
+
+def _merge_list(base: list[Any], mine: list[Any], theirs: list[Any]) -> list[Any]:
+    left = list(mine)
+    removed = []
+    for item in base:
+        if item in left:
+            left.remove(item)
+        else:
+            removed.append(item)
+    kept = list(theirs)
+    for item in removed:
+        if item in kept:
+            kept.remove(item)
+    return kept + left
+
+
+def _tagged(key: str, value: Any) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    try:
+        return _tagger.tag(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"session[{key!r}] cannot be stored: {error}") from error

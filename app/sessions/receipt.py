@@ -1,0 +1,153 @@
+"""The receipt of a revocation: what was ended, what was deleted, and what a second look still found.
+
+`revocation` reads back after each purge; pages and the CLI show the receipt.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+
+from app.columns import clock
+from app.sessions.models import Revocation, RevocationTarget, UserSession
+from app.sessions.store import DataKey
+from app.sessions.system import SessionSystem
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReceipt:
+    """One store's part: sessions ended, data deleted, data that waits for the store."""
+
+    ended: int
+    purged: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a revocation did. `present` counts payloads that the last look into the stores still found."""
+
+    revocation_id: int
+    ended: int
+    already_ended: int
+    purged: int
+    purge_pending: int
+    present: int
+    waiting: int
+    finished: bool
+    reason: str
+    note: str
+    tell: bool
+    actor_name: str
+    confirmed_at: datetime
+    finished_at: datetime | None
+    read_back_at: datetime | None
+    held_back: str | None
+    left_out: int
+    by_store: dict[str, StoreReceipt]
+
+    def counts(self) -> dict[str, int]:
+        """Return the five integers that the CLI prints."""
+        return {
+            "ended": self.ended,
+            "already_ended": self.already_ended,
+            "purged": self.purged,
+            "purge_pending": self.purge_pending,
+            "present": self.present,
+        }
+
+
+def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
+    """Return the receipt as it stands; None for a set that does not exist or is not confirmed."""
+    found = system.ledger.read(
+        select(Revocation.__table__).where(
+            Revocation.id == revocation_id, Revocation.confirmed_at.is_not(None)
+        )
+    )
+    if not found:
+        return None
+    row = found[0]
+    counted = system.ledger.read(
+        select(
+            RevocationTarget.outcome,
+            UserSession.store,
+            UserSession.purged_at.is_not(None).label("purged"),
+            func.count().label("n"),
+        )
+        .join(UserSession, UserSession.id == RevocationTarget.row_id)
+        .where(RevocationTarget.revocation_id == revocation_id)
+        .group_by(RevocationTarget.outcome, UserSession.store, UserSession.purged_at.is_not(None))
+    )
+    ended = [part for part in counted if part.outcome == "ended"]
+    return Receipt(
+        revocation_id=revocation_id,
+        ended=sum(part.n for part in ended),
+        already_ended=sum(part.n for part in counted if part.outcome == "already_ended"),
+        purged=sum(part.n for part in ended if part.purged),
+        purge_pending=sum(part.n for part in ended if not part.purged),
+        present=row.present or 0,
+        waiting=sum(part.n for part in counted if part.outcome is None),
+        finished=row.finished_at is not None,
+        reason=row.reason,
+        note=row.note or "",
+        tell=row.tell_user,
+        actor_name=row.actor_name,
+        confirmed_at=row.confirmed_at,
+        finished_at=row.finished_at,
+        read_back_at=row.read_back_at,
+        held_back=row.held_back,
+        left_out=row.left_out,
+        by_store={store: _of_store(ended, store) for store in sorted({p.store for p in ended})},
+    )
+
+
+def read_back(system: SessionSystem, revocation_id: int) -> int:
+    """Look again into the stores for what was ended, note what is still there, and return how many.
+
+    What is still there counts as not purged, so that the worker goes on. Stores that are silent are
+    not counted as empty: their rows are pending anyway.
+    """
+    still: list[Row[Any]] = []
+    for batch in _ended_rows(system, revocation_id):
+        keys: dict[str, list[DataKey]] = {}
+        for row in batch:
+            keys.setdefault(row.store, []).append(DataKey(row.data_key))
+        found, _silent = system.stores.present(keys)
+        still += [row for row in batch if DataKey(row.data_key) in found.get(row.store, {})]
+    with system.ledger.transaction() as tx:
+        for start in range(0, len(still), _BATCH):
+            ids = sorted(row.id for row in still[start : start + _BATCH])
+            tx.connection.execute(
+                update(UserSession).where(UserSession.id.in_(ids)).values(purged_at=None)
+            )
+        tx.connection.execute(
+            update(Revocation)
+            .where(Revocation.id == revocation_id)
+            .values(present=len(still), read_back_at=clock())
+        )
+    return len(still)
+
+
+def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[Row[Any]]]:
+    last = 0
+    rows = (
+        select(UserSession.id, UserSession.store, UserSession.data_key)
+        .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
+        .where(RevocationTarget.revocation_id == revocation_id, UserSession.ended_at.is_not(None))
+        .order_by(UserSession.id)
+        .limit(_BATCH)
+    )
+    while batch := system.ledger.read(rows.where(UserSession.id > last)):
+        yield batch
+        last = batch[-1].id
+
+
+def _of_store(ended: Sequence[Row[Any]], store: str) -> StoreReceipt:
+    of_store = [part for part in ended if part.store == store]
+    purged = sum(part.n for part in of_store if part.purged)
+    total = sum(part.n for part in of_store)
+    return StoreReceipt(total, purged, total - purged)

@@ -1,0 +1,111 @@
+"""The parts of the session layer that belong together, one set for an application: `system`.
+
+`create_app` builds it from the settings; everything inside `app.sessions` reaches ledger, stores and
+policy through it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from flask import Flask, current_app
+from sqlalchemy import MetaData
+from werkzeug.local import LocalProxy
+
+from app.people.models import Role
+from app.sessions.ledger import Ledger
+from app.sessions.payload import PayloadCodec
+from app.sessions.stores import ServedStore, Stores
+from app.sessions.stores.connections import redis_client
+from app.sessions.stores.engines import database_url, engine_options, sql_engine
+from app.sessions.stores.redis import RedisStore
+from app.sessions.stores.sql import SqlStore, payload_table
+from app.sessions.timeouts import LimitPolicy, Policy, RolePolicy
+from app.sessions.wsgi import Deadline
+
+_KEY = "rollcall"
+_POOL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long ended sessions and the trail's events are kept."""
+
+    sessions: timedelta
+    events: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSystem:
+    """What the session layer of one application is made of."""
+
+    ledger: Ledger
+    stores: Stores
+    policy: Policy
+    codec: PayloadCodec
+    carry_over: tuple[str, ...]
+    keep: Keep
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.stores.close()
+        self.ledger.engine.dispose()
+
+
+def init_app(app: Flask) -> None:
+    """Build the session layer that the settings describe, and make `system` answer for it.
+
+    Nothing is connected yet. Whoever makes many applications in one process closes them: `close()`.
+    """
+    settings = app.config
+    url, deadline = settings["DATABASE_URL"], settings["REQUEST_DEADLINE"]
+    stores: dict[str, ServedStore] = {}
+    if settings["REDIS_URL"]:
+        client = redis_client(settings["REDIS_URL"])
+        stores["redis"] = RedisStore("redis", client, settings["SESSION_KEY_PREFIX"])
+    table = payload_table(settings["SESSION_SQLALCHEMY_TABLE"], MetaData())
+    stores["sql"] = SqlStore("sql", sql_engine(url, pool_size=_POOL), table)
+    app.extensions[_KEY] = SessionSystem(
+        ledger=Ledger(sql_engine(url, pool_size=_POOL)),
+        stores=Stores(stores),
+        policy=policy_from(settings),
+        codec=PayloadCodec(settings["SESSION_SERIALIZATION_FORMAT"], settings["SESSION_MAX_BYTES"]),
+        carry_over=tuple(settings["SESSION_CARRY_OVER"]),
+        keep=Keep(
+            timedelta(days=settings["SESSION_HISTORY_DAYS"]),
+            timedelta(days=settings["AUDIT_RETENTION_DAYS"]),
+        ),
+    )
+    app.config["SQLALCHEMY_DATABASE_URI"] = database_url(url)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, pool_size=_POOL)
+    app.wsgi_app = Deadline(app.wsgi_app, deadline)  # type: ignore[method-assign]
+
+
+system = cast(SessionSystem, LocalProxy(lambda: current_app.extensions[_KEY]))
+
+
+def system_of(app: Flask) -> SessionSystem:
+    """Return an application's session system, outside a context too."""
+    return cast(SessionSystem, app.extensions[_KEY])
+
+
+def policy_from(settings: Mapping[str, Any]) -> Policy:
+    """Return the policy that the settings describe."""
+
+    def value(name: str, role: str) -> Any:
+        return settings[f"{name}_BY_ROLE"][role]
+
+    return Policy(
+        by_role={
+            role: RolePolicy(
+                idle=timedelta(seconds=value("SESSION_IDLE_TIMEOUT", role)),
+                absolute=timedelta(seconds=value("SESSION_ABSOLUTE_TIMEOUT", role)),
+                limit=value("SESSION_LIMIT", role),
+                at_limit=LimitPolicy(value("SESSION_LIMIT_POLICY", role)),
+                store=value("SESSION_STORE", role),
+            )
+            for role in Role
+        },
+        touch_interval=timedelta(seconds=settings["SESSION_TOUCH_INTERVAL"]),
+    )

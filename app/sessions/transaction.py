@@ -1,0 +1,165 @@
+"""What may be done inside a transaction on the ledger, and the predicate that says what is live.
+
+`Ledger.transaction()` opens one; `sign_in`, `changes`, `revocation`, `upkeep` and `interface` use it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    exists,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from app.audit.models import Verb
+from app.audit.trail import Actor, Event, record
+from app.columns import clock, now
+from app.people.models import User
+from app.sessions.models import Cutoff, EndReason, UserSession
+from app.sessions.store import SessionError
+
+
+class RowEnded(SessionError):
+    """A row that was to be changed as a live one has ended."""
+
+
+def live() -> ColumnElement[bool]:
+    """Say, in SQL, which rows are live. Every query that asks it uses this one predicate."""
+    return and_(
+        UserSession.ended_at.is_(None),
+        UserSession.idle_expires_at > now(),
+        UserSession.absolute_expires_at > now(),
+        after_cutoff(),
+    )
+
+
+def after_cutoff() -> ColumnElement[bool]:
+    """Say which rows the cutoff leaves alone."""
+    return ~exists(
+        select(null())
+        .select_from(Cutoff)
+        .where(
+            Cutoff.at >= UserSession.started_at,
+            or_(Cutoff.spared_id.is_(None), Cutoff.spared_id != UserSession.id),
+        )
+    ).correlate(UserSession)
+
+
+class Transaction:
+    """A transaction on the ledger. Everything that ends a user's sessions locks the user first."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._now: datetime | None = None
+
+    def now(self) -> datetime:
+        """Return the database's clock, read once, after the locks that were taken before the call."""
+        if self._now is None:
+            self._now = self.connection.execute(select(clock())).scalar_one()
+        return self._now
+
+    def record(self, actor: Actor, events: Sequence[Event]) -> None:
+        """Write events of this transaction's act."""
+        record(self.connection, self.now(), actor, events)
+
+    def lock_users(self, user_ids: Sequence[int]) -> dict[int, Row[Any]]:
+        """Lock user rows in id order and return them as they are now."""
+        rows = self.connection.execute(
+            select(User.id, User.name, User.role, User.active, User.password_hash)
+            .where(User.id.in_(sorted(set(user_ids))))
+            .order_by(User.id)
+            .with_for_update(key_share=True)
+        )
+        return {row.id: row for row in rows}
+
+    def live_of(self, user_id: int) -> list[Row[Any]]:
+        """Return a user's live sessions, oldest first."""
+        rows = self.connection.execute(
+            TARGET.where(UserSession.user_id == user_id, live()).order_by(
+                UserSession.started_at, UserSession.id
+            )
+        )
+        return list(rows)
+
+    def targets(self, row_ids: Sequence[int]) -> list[Row[Any]]:
+        """Return rows by id, ended or not."""
+        return list(
+            self.connection.execute(
+                TARGET.where(UserSession.id.in_(row_ids)).order_by(UserSession.id)
+            )
+        )
+
+    def add_session(self, values: dict[str, Any]) -> int:
+        """Insert a row and return its id."""
+        result = self.connection.execute(insert(UserSession).values(values))
+        assert result.inserted_primary_key is not None
+        return int(result.inserted_primary_key[0])
+
+    def rehandle(self, row_id: int, handle: bytes, **values: Any) -> Row[Any]:
+        """Give a live row the handle of a new id: the old id is nobody's at once. Raises RowEnded."""
+        changed = self.connection.execute(
+            update(UserSession)
+            .where(UserSession.id == row_id, live())
+            .values(handle=handle, regenerations=UserSession.regenerations + 1, **values)
+            .execution_options(synchronize_session=False)
+        )
+        if changed.rowcount != 1:
+            raise RowEnded(row_id)
+        return self.targets([row_id])[0]
+
+    def end(
+        self, row_ids: Sequence[int], reason: EndReason, actor: Actor, verb: Verb, **values: Any
+    ) -> list[Row[Any]]:
+        """End those rows that have not ended, in id order, each with its event; return what changed.
+
+        `values` are further columns of the row: revocation_id, reason_code, note, tell_user,
+        superseded_by_id.
+        """
+        rows = self.connection.execute(
+            TARGET.where(UserSession.id.in_(sorted(row_ids)), UserSession.ended_at.is_(None))
+            .order_by(UserSession.id)
+            .with_for_update(of=UserSession)
+        ).all()
+        if not rows:
+            return []
+        self.connection.execute(
+            update(UserSession)
+            .where(UserSession.id.in_([row.id for row in rows]), UserSession.ended_at.is_(None))
+            .values(ended_at=self.now(), end_reason=reason, ended_by=actor.name, **values)
+        )
+        self.record(actor, [_end_event(row, verb, reason, values) for row in rows])
+        return list(rows)
+
+
+TARGET = select(
+    UserSession.id,
+    UserSession.reference,
+    UserSession.user_id,
+    UserSession.store,
+    UserSession.data_key,
+    UserSession.started_at,
+    UserSession.ended_at,
+    User.name,
+    User.role,
+).join(User, User.id == UserSession.user_id)
+
+
+def _end_event(row: Row[Any], verb: Verb, reason: EndReason, values: dict[str, Any]) -> Event:
+    return Event(
+        verb,
+        row.user_id,
+        row.name,
+        row.reference,
+        revocation_id=values.get("revocation_id"),
+        reason=values.get("reason_code") or reason.value,
+        note=values.get("note"),
+    )

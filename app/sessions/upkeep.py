@@ -1,0 +1,246 @@
+"""What the worker does in a pass: record expiries, retry purges, find what a store has lost.
+
+`flask worker` runs it on a clock, `flask sessions sweep` once. Each step goes on without a silent store.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+
+from app.audit.models import AuditEvent, Verb
+from app.audit.trail import Actor, Event
+from app.columns import clock, now
+from app.sessions.models import EndReason, Revocation, RevocationTarget, UserSession
+from app.sessions.purge import purge
+from app.sessions.store import DataKey, StoreUnavailable
+from app.sessions.system import SessionSystem
+from app.sessions.transaction import TARGET
+
+log = logging.getLogger(__name__)
+
+BATCH = 1000
+LOST_SHARE = 0.05
+_FEW = 5
+_ALARM_PAUSE = timedelta(hours=1)
+LOOK_AGAIN = 20.0
+_STALE_REVIEW = timedelta(days=1)
+
+
+@dataclass
+class Pass:
+    """What one pass did. Counts of sessions, and what it could not do."""
+
+    expired: int = 0
+    purged: int = 0
+    purge_pending: int = 0
+    lost: int = 0
+    missing: int = 0
+    deleted: int = 0
+    forgotten: int = 0
+    alarms: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+
+
+def run(
+    system: SessionSystem, *, actor: Actor | None = None, look_again: float = LOOK_AGAIN
+) -> Pass:
+    """Do one pass. `look_again` is how many seconds lie between two looks at data that is missing."""
+    done = Pass()
+    by = actor or Actor.system("worker")
+    done.expired = expire(system, by)
+    purge_ended(system, done)
+    reconcile(system, by, done, look_again)
+    for name in system.stores.names:
+        try:
+            done.deleted += system.stores[name].delete_expired()
+        except StoreUnavailable as error:
+            _note_silent(done, error)
+    _forget_stale_reviews(system)
+    done.forgotten = forget(system)
+    return done
+
+
+def expire(system: SessionSystem, by: Actor) -> int:
+    """End rows that are past a deadline, with the deadline that came first as their cause."""
+    ended = 0
+    for column, other, reason in (
+        (UserSession.absolute_expires_at, UserSession.idle_expires_at, EndReason.ABSOLUTE_TIMEOUT),
+        (UserSession.idle_expires_at, UserSession.absolute_expires_at, EndReason.IDLE_TIMEOUT),
+    ):
+        first = column <= other if reason is EndReason.ABSOLUTE_TIMEOUT else column < other
+        due = select(UserSession.id).where(UserSession.ended_at.is_(None), column <= now(), first)
+        while batch := system.ledger.read(due.order_by(UserSession.id).limit(BATCH)):
+            with system.ledger.transaction() as tx:
+                ids = [row.id for row in batch]
+                users = tx.connection.execute(
+                    select(UserSession.user_id).where(UserSession.id.in_(ids)).distinct()
+                )
+                tx.lock_users([row.user_id for row in users])
+                still_due = tx.connection.execute(due.where(UserSession.id.in_(ids)))
+                rows = tx.end([row.id for row in still_due], reason, by, Verb.EXPIRED)
+            purge(system, rows)
+            ended += len(rows)
+    return ended
+
+
+def purge_ended(system: SessionSystem, done: Pass) -> None:
+    """Delete the data that earlier purges could not reach."""
+    waiting = TARGET.where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
+    for name in {
+        row.store
+        for row in system.ledger.read(
+            select(UserSession.store)
+            .where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
+            .distinct()
+        )
+    }:
+        of_store = waiting.where(UserSession.store == name).order_by(UserSession.id).limit(BATCH)
+        while batch := system.ledger.read(of_store):
+            result = purge(system, batch)[name]
+            done.purged += result.purged
+            if result.pending:
+                done.purge_pending += _count_waiting(system, name)
+                if name not in done.silent:
+                    done.silent.append(name)
+                break
+
+
+def reconcile(system: SessionSystem, by: Actor, done: Pass, look_again: float) -> None:
+    """End live rows whose data was absent in two looks; raise an alarm instead if they are too many."""
+    for name in system.stores.names:
+        try:
+            live_rows, absent = _look(system, name)
+        except StoreUnavailable as error:
+            _note_silent(done, error)
+            continue
+        done.missing += len(absent)
+        if len(absent) > max(_FEW, LOST_SHARE * live_rows):
+            _raise_alarm(system, by, done, name, len(absent), live_rows)
+            continue
+        done.lost += _end_lost(system, by, absent, look_again)
+
+
+def _look(system: SessionSystem, store: str) -> tuple[int, list[Row[Any]]]:
+    """Walk a store's rows that have not ended, in id order, and return their number and the absent ones."""
+    seen, absent, last = 0, [], 0
+    walk = TARGET.add_columns(UserSession.missing_since).where(
+        UserSession.store == store, UserSession.ended_at.is_(None)
+    )
+    while batch := system.ledger.read(
+        walk.where(UserSession.id > last).order_by(UserSession.id).limit(BATCH)
+    ):
+        found = system.stores[store].present([DataKey(row.data_key) for row in batch])
+        absent += [row for row in batch if DataKey(row.data_key) not in found]
+        _mark_found(
+            system, [r.id for r in batch if r.missing_since and DataKey(r.data_key) in found]
+        )
+        seen += len(batch)
+        last = batch[-1].id
+    return seen, absent
+
+
+def _mark_found(system: SessionSystem, row_ids: Sequence[int]) -> None:
+    if row_ids:
+        with system.ledger.transaction() as tx:
+            tx.connection.execute(
+                update(UserSession).where(UserSession.id.in_(row_ids)).values(missing_since=None)
+            )
+
+
+def _end_lost(system: SessionSystem, by: Actor, absent: list[Row[Any]], look_again: float) -> int:
+    lost = 0
+    for start in range(0, len(absent), BATCH):
+        batch = absent[start : start + BATCH]
+        ids = [row.id for row in batch]
+        with system.ledger.transaction() as tx:
+            tx.lock_users([row.user_id for row in batch])
+            twice = tx.connection.execute(
+                select(UserSession.id).where(
+                    UserSession.id.in_(ids), UserSession.missing_since <= now(-look_again)
+                )
+            )
+            ended = tx.end([row.id for row in twice], EndReason.LOST, by, Verb.LOST)
+            tx.connection.execute(
+                update(UserSession)
+                .where(UserSession.id.in_(ids), UserSession.missing_since.is_(None))
+                .values(missing_since=clock())
+            )
+        purge(system, ended)
+        lost += len(ended)
+    return lost
+
+
+def _raise_alarm(
+    system: SessionSystem, by: Actor, done: Pass, store: str, absent: int, live_rows: int
+) -> None:
+    text = (
+        f"{store} answers, but lacks the data of {absent} of {live_rows} live sessions:"
+        " an empty server or a wrong URL? Nobody was ended"
+    )
+    done.alarms.append(text)
+    log.error("store_lost_too_much store=%s absent=%d live=%d", store, absent, live_rows)
+    said = select(AuditEvent.id).where(
+        AuditEvent.verb == Verb.WORKER_ALARM,
+        AuditEvent.reason == store,
+        AuditEvent.at > now(-_ALARM_PAUSE.total_seconds()),
+    )
+    if system.ledger.read(said.limit(1)):
+        return
+    with system.ledger.transaction() as tx:
+        details = {"store": store, "absent": absent, "live": live_rows}
+        event = Event(Verb.WORKER_ALARM, reason=store, result="alarm", note=text, details=details)
+        tx.record(by, [event])
+
+
+def _count_waiting(system: SessionSystem, store: str) -> int:
+    waiting = select(UserSession.id).where(
+        UserSession.ended_at.is_not(None),
+        UserSession.purged_at.is_(None),
+        UserSession.store == store,
+    )
+    return len(system.ledger.read(waiting))
+
+
+def _forget_stale_reviews(system: SessionSystem) -> None:
+    """Delete frozen sets that nobody confirmed."""
+    with system.ledger.transaction() as tx:
+        tx.connection.execute(
+            delete(Revocation).where(
+                Revocation.confirmed_at.is_(None),
+                Revocation.expires_at < now(-_STALE_REVIEW.total_seconds()),
+            )
+        )
+
+
+def forget(system: SessionSystem) -> int:
+    """Delete ended and purged rows, and events, that are older than the settings keep them."""
+    old_rows = select(UserSession.id).where(
+        UserSession.ended_at <= now(-system.keep.sessions.total_seconds()),
+        UserSession.purged_at.is_not(None),
+    )
+    old_events = select(AuditEvent.id).where(
+        AuditEvent.at <= now(-system.keep.events.total_seconds())
+    )
+    return _delete_old(system, UserSession, old_rows) + _delete_old(system, AuditEvent, old_events)
+
+
+def _delete_old(system: SessionSystem, model: type[UserSession | AuditEvent], old: Any) -> int:
+    deleted = 0
+    while batch := system.ledger.read(old.order_by(model.id).limit(BATCH)):
+        with system.ledger.transaction() as tx:
+            ids = [row.id for row in batch]
+            if model is UserSession:
+                of_rows = RevocationTarget.row_id.in_(ids)
+                tx.connection.execute(delete(RevocationTarget).where(of_rows))
+            tx.connection.execute(delete(model).where(model.id.in_(ids)))
+        deleted += len(batch)
+    return deleted
+
+
+def _note_silent(done: Pass, error: StoreUnavailable) -> None:
+    if error.store not in done.silent:
+        done.silent.append(error.store)
