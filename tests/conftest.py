@@ -12,7 +12,11 @@ from app.sessions.stores.connections import redis_client
 from app.sessions.stores.engines import sql_engine
 from app.sessions.stores.redis import RedisStore
 from app.sessions.stores.sql import SqlStore, payload_table
+from app import create_app
+from app.columns import skew
 from tests import servers
+from tests import site as site_module
+from tests.site import Site
 
 PAYLOADS = payload_table("session_payloads", MetaData())
 
@@ -152,3 +156,68 @@ def _store(request: pytest.FixtureRequest, tmp_path: Path) -> ServedStore:
         case _:
             url = f"sqlite:///{tmp_path}/payloads.db"
     return SqlStore("sql", sql_engine(_with_payload_table(url)), PAYLOADS)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return site_module.made_sqlite(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_admin_url: str) -> Iterator[str]:
+    """The name of a migrated database with the cast, from which tests get copies."""
+    name = servers.unique_name()
+    url = servers.create_postgresql_database(postgresql_admin_url, name)
+    site = Site(create_app(site_module.settings(url, None)))
+    site_module.migrate(site.app)
+    site.close()
+    yield name
+    servers.drop_postgresql_database(postgresql_admin_url, name)
+
+
+@pytest.fixture
+def migrated_sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A SQLite database with the cast."""
+    return site_module.copied_sqlite(sqlite_template, tmp_path)
+
+
+@pytest.fixture
+def migrated_postgresql_url(postgresql_admin_url: str, postgresql_template: str) -> Iterator[str]:
+    """A PostgreSQL database with the cast."""
+    name = servers.unique_name()
+    yield site_module.copied_postgresql(postgresql_admin_url, postgresql_template, name)
+    servers.drop_postgresql_database(postgresql_admin_url, name)
+
+
+@pytest.fixture
+def make_site(
+    migrated_sqlite_url: str, valkey: servers.RedisServer
+) -> Iterator[Callable[..., Site]]:
+    """Make sites on SQLite and Valkey, with settings of the test's choice, on one database."""
+    made: list[Site] = []
+
+    def make(**overrides: object) -> Site:
+        given = site_module.settings(migrated_sqlite_url, valkey.url, **overrides)
+        made.append(Site(create_app(given)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    skew.seconds = 0.0
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    """A site on SQLite and Valkey: members' sessions in Redis, staff's in SQL."""
+    return make_site()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_site(request: pytest.FixtureRequest, valkey: servers.RedisServer) -> Iterator[Site]:
+    """A site on each database in turn."""
+    url = request.getfixturevalue(f"migrated_{request.param}_url")
+    made = Site(create_app(site_module.settings(url, valkey.url)))
+    yield made
+    made.close()
+    skew.seconds = 0.0

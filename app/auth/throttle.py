@@ -47,6 +47,7 @@ class Throttle:
     def __init__(self, redis: Redis | None, prefix: str) -> None:
         self._own = MovingWindowRateLimiter(MemoryStorage())
         self._shared = None
+        self._redis = redis
         self._breaker = Breaker("throttle", open_for=5.0)
         if redis is not None:
             storage = RedisStorage(
@@ -64,6 +65,11 @@ class Throttle:
         """Count a failure."""
         for item, keys in _counters(name_key, ip, known=known):
             self._ask(partial(_hit, item, keys))
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._redis is not None:
+            self._redis.close()
 
     def _ask(self, question: Callable[[MovingWindowRateLimiter], T]) -> T:
         if self._shared is None:
