@@ -15,9 +15,10 @@ from flask import Flask
 from flask_babel import format_decimal, get_locale
 from flask_babel.speaklater import LazyString
 
+from app.sessions.clients import client_in_words
 from app.sessions.ledger import EndedSession
 from app.sessions.models import EndReason
-from app.texts import N_, lazy_gettext
+from app.texts import N_, lazy_gettext, ngettext
 from app.texts import gettext as _
 
 _l = lazy_gettext
@@ -163,8 +164,11 @@ def number(value: int) -> str:
 
 def size(value: int) -> str:
     """Return a size in bytes or kilobytes."""
-    unit, count = ("kilobyte", round(value / 1000, 1)) if value >= 1000 else ("byte", value)
-    return format_unit(count, f"digital-{unit}", length="short", locale=get_locale())
+    if value < 1000:
+        return ngettext("%(count)s byte", "%(count)s bytes", value, count=number(value))
+    return format_unit(
+        round(value / 1000, 1), "digital-kilobyte", length="short", locale=get_locale()
+    )
 
 
 def store_name(value: str) -> str:
@@ -208,8 +212,21 @@ def event_words(event: Any) -> str:
     """Say an event's reason and details in one line."""
     reasons = {**END_REASONS, **REVOCATION_REASONS}
     parts = [str(reasons.get(event.reason, event.reason))] if event.reason else []
-    parts += [f"{key.replace('_', ' ')} {value}" for key, value in (event.details or {}).items()]
+    for key, value in (event.details or {}).items():
+        shown = client_in_words(value) if key == "client" else value
+        parts.append(f"{key.replace('_', ' ')} {shown}")
     return ", ".join(parts)
+
+
+def chosen(matched_by: str) -> str:
+    """Say how the targets of a revocation were chosen."""
+    if not matched_by:
+        return _("by hand")
+    if matched_by.startswith("user_id:"):
+        return _("all of one user")
+    if matched_by == "everyone":
+        return _("everyone")
+    return _("all that matched %(filter)s", filter=matched_by)
 
 
 def init_app(app: Flask) -> None:
@@ -231,4 +248,5 @@ def init_app(app: Flask) -> None:
         limit_policy=limit_policy,
         why_ended=why_ended,
         event_words=event_words,
+        chosen=chosen,
     )
