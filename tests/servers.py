@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,12 +83,25 @@ class Server:
 
     def stop(self) -> None:
         """Freeze it (SIGSTOP): the kernel goes on accepting connections, nobody answers them."""
-        for pid in self.processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def cont(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in self.processes():
-            os.kill(pid, signal.SIGCONT)
+            # A backend may end between the listing and the signal.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for the block; whatever happens in there, it thaws."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.cont()
 
     def processes(self) -> list[int]:
         return [self.pid] if self.running else []
@@ -273,14 +287,14 @@ def postgresql_binaries() -> Path:
 
 def create_postgresql_database(admin_url: str, name: str) -> str:
     """Create an empty database and return its URL."""
-    with psycopg.connect(admin_url, autocommit=True) as connection:
+    with psycopg.connect(admin_url, autocommit=True, connect_timeout=10) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
     url = make_url(admin_url).set(drivername="postgresql", database=name)
     return url.render_as_string(hide_password=False)
 
 
 def drop_postgresql_database(admin_url: str, name: str) -> None:
-    with psycopg.connect(admin_url, autocommit=True) as connection:
+    with psycopg.connect(admin_url, autocommit=True, connect_timeout=10) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 

@@ -35,6 +35,9 @@ LOCK_TIMEOUT = 0.5
 """Seconds that a statement may wait for a lock; less than the request's deadline, so that the
 server answers "locked" before we hang up on it and leave the statement behind."""
 
+LOCK_SHARE = 0.8
+"""The part of a small budget that a transaction may wait for a lock."""
+
 LONGEST_POOL_WAIT = 30.0
 """Seconds to wait for a free connection where no budget is set."""
 
@@ -160,15 +163,13 @@ def _begin(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("BEGIN")
         left = budget.remaining()
-        within = "" if left is None else f"; SET LOCAL lock_timeout = {_lock_milliseconds(left)}"
-        connection.execution_options(prepare=False).exec_driver_sql(f"BEGIN{within}")
+        if left is not None and LOCK_SHARE * left < LOCK_TIMEOUT:
+            milliseconds = max(1, int(1000 * LOCK_SHARE * left))
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
     else:
         connection.exec_driver_sql("START TRANSACTION")
-
-
-def _lock_milliseconds(left: float) -> int:
-    return max(1, int(1000 * min(LOCK_TIMEOUT, 0.8 * left)))
 
 
 def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -> Callable[[], Any]:

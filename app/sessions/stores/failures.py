@@ -121,7 +121,7 @@ _POSTGRESQL_STATES = {
 
 
 def _of_postgresql(error: psycopg.Error) -> Failure | None:
-    if isinstance(error.__cause__, DeadlineExceeded):
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
         return Failure.TIMED_OUT
     if error.sqlstate in _POSTGRESQL_STATES:
         return _POSTGRESQL_STATES[error.sqlstate]

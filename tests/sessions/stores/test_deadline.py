@@ -1,0 +1,249 @@
+"""The budget of a request, the breaker, and what engines and clients are made of."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, text
+
+from app.sessions.store import StoreUnavailable
+from app.sessions.stores import deadline
+from app.sessions.stores.breaker import Breaker, BreakerState
+from app.sessions.stores.engines import database_url, engine_options, sql_engine, transaction
+
+
+def test_without_a_budget_nothing_is_cut_short() -> None:
+    assert deadline.remaining() is None
+    assert deadline.timeout(5.0) == 5.0
+
+
+def test_only_waiting_is_charged() -> None:
+    with deadline.limit(0.5):
+        time.sleep(0.02)
+        assert deadline.remaining() == 0.5
+        with deadline.waiting():
+            time.sleep(0.02)
+        assert (deadline.remaining() or 0) < 0.49
+
+
+def test_a_wait_inside_a_wait_is_charged_once_and_seen_while_it_runs() -> None:
+    with deadline.limit(0.5):
+        with deadline.waiting(), deadline.waiting():
+            time.sleep(0.05)
+            assert (deadline.remaining() or 0) < 0.46
+        assert (deadline.remaining() or 0) > 0.3
+
+
+def test_a_spent_budget_raises_before_the_next_wait() -> None:
+    with deadline.limit(0.5):
+        deadline.charge(0.6)
+        assert deadline.remaining() == 0.0
+        with pytest.raises(deadline.DeadlineExceeded):
+            deadline.timeout(5.0)
+
+
+def test_a_chunk_of_a_stream_gets_a_budget_of_its_own() -> None:
+    deadline.start(0.5)
+    deadline.charge(0.5)
+    deadline.start(0.5)
+    assert deadline.remaining() == 0.5
+    deadline.clear()
+    assert deadline.remaining() is None
+
+
+def test_a_budget_belongs_to_its_thread() -> None:
+    seen: list[float | None] = []
+    with deadline.limit(0.5):
+        thread = threading.Thread(target=lambda: seen.append(deadline.remaining()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_an_open_breaker_lets_one_probe_through() -> None:
+    breaker = Breaker("redis", open_for=0.0)
+    with pytest.raises(StoreUnavailable), breaker.answering():  # noqa: PT012 - a call that cost time
+        time.sleep(0.11)
+        raise deadline.DeadlineExceeded
+    assert breaker.state is BreakerState.HALF_OPEN
+    refused = pytest.raises(StoreUnavailable, match="not asked again")
+    with breaker.answering(), refused, breaker.answering():
+        pytest.fail("two probes at once")
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_the_programs_own_errors_pass_the_breaker_and_leave_it_closed() -> None:
+    breaker = Breaker("redis")
+    with pytest.raises(ZeroDivisionError), breaker.answering():
+        raise ZeroDivisionError
+    assert breaker.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://ada@db/rollcall", "postgresql+psycopg"),
+        ("postgresql://ada@db/rollcall", "postgresql+psycopg"),
+        ("postgresql+psycopg://ada@db/rollcall", "postgresql+psycopg"),
+        ("mysql://ada@db/rollcall", "mysql+pymysql"),
+        ("mariadb://ada@db/rollcall", "mariadb+pymysql"),
+        ("sqlite:///rollcall.db", "sqlite"),
+    ],
+)
+def test_a_database_url_gets_the_driver_that_keeps_the_budget(given: str, used: str) -> None:
+    assert database_url(given).drivername == used
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"]
+)
+def test_sqlite_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="memory"):
+        sql_engine(url)
+
+
+@pytest.mark.parametrize("url", ["oracle://ada:secret@db/x", "no url, secret", ""])
+def test_another_database_is_refused_without_repeating_the_url(url: str) -> None:
+    with pytest.raises(ValueError, match="postgresql://") as raised:
+        sql_engine(url)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    made = sql_engine(request.getfixturevalue(f"{request.param}_url"), pool_size=3)
+    with made.connect() as connection:
+        connection.execute(text("CREATE TABLE tally (n INTEGER)"))
+        connection.execute(text("INSERT INTO tally VALUES (0)"))
+    yield made
+    made.dispose()
+
+
+def tally(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT n FROM tally")).scalar_one())
+
+
+def test_a_single_statement_is_committed_at_once(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("UPDATE tally SET n = 1"))
+        assert tally(engine) == 1
+
+
+def test_a_transaction_is_seen_when_it_ends(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE tally SET n = 1"))
+        assert tally(engine) == 0
+    assert tally(engine) == 1
+
+
+def test_a_transaction_that_raises_leaves_nothing(engine: Engine) -> None:
+    with pytest.raises(ZeroDivisionError), transaction(engine) as connection:  # noqa: PT012
+        connection.execute(text("UPDATE tally SET n = 1"))
+        raise ZeroDivisionError
+    assert tally(engine) == 0
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE tally SET n = 2"))
+    assert tally(engine) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.8, 0.3])
+def test_a_transaction_can_be_begun_again_and_again_within_a_budget(
+    engine: Engine, seconds: float
+) -> None:
+    for n in range(12):
+        with deadline.limit(seconds), transaction(engine) as connection:
+            connection.execute(text("UPDATE tally SET n = :n"), {"n": n})
+    assert tally(engine) == 11
+
+
+def test_a_row_lock_is_waited_for_no_longer_than_the_budget(postgresql_url: str) -> None:
+    engine, breaker = sql_engine(postgresql_url), Breaker("database")
+    create = text("CREATE TABLE tally (n INTEGER)")
+    with engine.connect() as connection:
+        connection.execute(create)
+        connection.execute(text("INSERT INTO tally VALUES (0)"))
+    change = text("UPDATE tally SET n = n + 1")
+    with transaction(engine) as holder:
+        holder.execute(change)
+        began = time.monotonic()
+        with (
+            deadline.limit(0.3),
+            pytest.raises(StoreUnavailable, match="lock"),
+            breaker.answering(),
+            transaction(engine) as connection,
+        ):
+            connection.execute(change)
+        assert time.monotonic() - began < 0.3
+    engine.dispose()
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_transactions_that_read_and_write_run_one_after_the_other(engine: Engine) -> None:
+    lock = "" if engine.dialect.name == "sqlite" else " FOR UPDATE"
+
+    def count() -> None:
+        for _ in range(10):
+            with transaction(engine) as connection:
+                n = connection.execute(text("SELECT n FROM tally" + lock)).scalar_one()
+                connection.execute(text("UPDATE tally SET n = :n"), {"n": n + 1})
+
+    threads = [threading.Thread(target=count) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally(engine) == 30
+
+
+def test_a_slow_query_ends_on_the_server_and_is_not_taken_for_a_dead_one(
+    postgresql_url: str,
+) -> None:
+    engine, breaker = sql_engine(postgresql_url, statement_timeout=0.2), Breaker("database")
+    with (
+        deadline.limit(0.8),
+        pytest.raises(StoreUnavailable),
+        breaker.answering(),
+        engine.connect() as connection,
+    ):
+        connection.execute(text("SELECT pg_sleep(10)"))
+    engine.dispose()
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_sqlite_connections_write_ahead_and_check_foreign_keys(sqlite_url: str) -> None:
+    engine = sql_engine(sqlite_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize("database", ["sqlite_url", "postgresql_url"])
+def test_flask_sqlalchemy_takes_the_options(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue(database)
+    app, db = Flask("app", instance_path=str(tmp_path)), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = database_url(url)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url)
+    db.init_app(app)
+    with app.app_context():
+        db.session.execute(text("CREATE TABLE tally (n INTEGER)"))
+        db.session.commit()
+        db.session.execute(text("INSERT INTO tally VALUES (1)"))
+        db.session.rollback()
+        assert db.session.execute(text("SELECT count(*) FROM tally")).scalar_one() == 0
+        if database == "postgresql_url":
+            with (
+                deadline.limit(0.1),
+                pytest.raises(StoreUnavailable),
+                deadline.answering("database"),
+            ):
+                db.session.execute(text("SELECT pg_sleep(10)"))
+        db.session.remove()
+        db.engine.dispose()
