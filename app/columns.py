@@ -16,6 +16,7 @@ from sqlalchemy import (
     Double,
     Integer,
     LargeBinary,
+    Row,
     ScalarSelect,
     bindparam,
     select,
@@ -25,6 +26,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+AnyRow = Row[*tuple[Any, ...]]
+"""A row whose columns are known by name."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -70,7 +74,7 @@ class FixedBinary(TypeDecorator[bytes]):
         return dialect.type_descriptor(LargeBinary())
 
 
-class clock(FunctionElement[datetime]):
+class clock(FunctionElement[datetime]):  # noqa: N801 - it reads as SQL
     """The database's clock, `seconds` from now. It is never SQL's `now()`, which predates a lock wait."""
 
     type = UtcDateTime()

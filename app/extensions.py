@@ -27,11 +27,11 @@ class Base(DeclarativeBase):
     )
 
 
-class LedgerLoginManager(LoginManager):
+class LedgerLoginManager(LoginManager):  # type: ignore[misc]
     """Flask-Login with the ledger as its only source: no user loader, no remember cookie."""
 
     def _load_user(self) -> None:
-        principal = session.principal
+        principal = session.principal  # type: ignore[attr-defined]
         g._login_user = self.anonymous_user() if principal is None else principal
 
     def _update_remember_cookie(self, response: Response) -> Response:

@@ -1,13 +1,19 @@
 """The forms of the staff site."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from wtforms import BooleanField, PasswordField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice  # type: ignore[attr-defined]
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from app.auth.forms import Form
 from app.filters import REVOCATION_REASONS, ROLES, number
 from app.texts import lazy_gettext as _l
+
+
+def _choices(labels: Mapping[str, Any]) -> list[SelectChoice]:
+    return [SelectChoice(value, label) for value, label in labels.items()]
 
 
 class RevocationForm(Form):
@@ -16,7 +22,7 @@ class RevocationForm(Form):
     reason = SelectField(
         _l("Reason"),
         [InputRequired(_l("Choose a reason."))],
-        choices=[("", _l("Choose a reason…")), *REVOCATION_REASONS.items()],
+        choices=_choices({"": _l("Choose a reason…"), **REVOCATION_REASONS}),
     )
     note = TextAreaField(
         _l("Note"), [Length(max=1000, message=_l("A note has at most 1,000 characters."))]
@@ -43,7 +49,7 @@ class RevocationForm(Form):
 class RoleForm(Form):
     """A role."""
 
-    role = SelectField(_l("Role"), [InputRequired()], choices=list(ROLES.items()))
+    role = SelectField(_l("Role"), [InputRequired()], choices=_choices(ROLES))
 
 
 class NewPasswordForm(Form):
@@ -56,7 +62,7 @@ class NewUserForm(Form):
     """Name, role and first password of a new user."""
 
     username = StringField(_l("User name"), [DataRequired(_l("Enter a user name."))])
-    role = SelectField(_l("Role"), [InputRequired()], choices=list(ROLES.items()))
+    role = SelectField(_l("Role"), [InputRequired()], choices=_choices(ROLES))
     password = PasswordField(_l("First password"), [DataRequired(_l("Enter a password."))])
 
 

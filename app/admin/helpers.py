@@ -1,10 +1,11 @@
 """What the staff pages share: the person who acts, and the record of an export."""
 
-from flask import request, session
+from flask import request
 
 from app.audit.models import Verb
 from app.audit.trail import Event
 from app.filters import number
+from app.sessions.interface import session
 from app.sessions.ledger import Principal
 from app.sessions.system import system
 from app.texts import ngettext

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, redirect, render_template, request, session, url_for
+from flask import Flask, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import validate_csrf
@@ -18,7 +18,7 @@ from wtforms import ValidationError
 from app.audit.models import Verb
 from app.audit.trail import Event
 from app.people.models import Permission
-from app.sessions.interface import SessionEnded
+from app.sessions.interface import SessionEnded, session
 from app.sessions.ledger import Principal
 from app.sessions.system import system
 

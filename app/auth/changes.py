@@ -4,20 +4,18 @@ Each change locks the user first and is one transaction with its events; the dat
 it ends is purged after it.
 """
 
-from typing import Any
-
-from flask import has_request_context, session
 from flask_babel import gettext as _
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.auth.sign_in import SignInRefused, check_own_password, forget_user
-from app.columns import clock
+from app.columns import AnyRow, clock
 from app.people.models import Permission, Role, User
 from app.people.names import BadName, check_name, name_key
 from app.people.passwords import WeakPassword, check_strength, hash_password
+from app.sessions.interface import session
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
 from app.sessions.models import EndReason, UserSession
@@ -52,6 +50,7 @@ def create_user(name: str, role: str, password: str, *, actor: Actor | Principal
     try:
         with system.ledger.transaction() as tx:
             result = tx.connection.execute(insert(User).values(values))
+            assert result.inserted_primary_key is not None
             user_id = int(result.inserted_primary_key[0])
             event = Event(Verb.USER_CREATED, user_id, kept, details={"role": role})
             tx.record(by, [event])
@@ -185,9 +184,7 @@ def _own() -> Principal:
     return principal
 
 
-def _permitted(
-    actor: Actor | Principal, permission: Permission, on: Row[Any] | None = None
-) -> Actor:
+def _permitted(actor: Actor | Principal, permission: Permission, on: AnyRow | None = None) -> Actor:
     """Return the trail's actor, or raise ChangeRefused. A command acts with an administrator's rights."""
     if isinstance(actor, Actor):
         return actor
@@ -197,12 +194,10 @@ def _permitted(
         raise ChangeRefused(_("Only an administrator may do this to staff."))
     if on is not None and on.id == actor.user_id:
         raise ChangeRefused(_("You cannot do this to yourself."))
-    own = session.actor() if has_request_context() else actor.actor()
-    assert isinstance(own, Actor)
-    return own
+    return actor.actor()
 
 
-def _lock(tx: Transaction, user_id: int) -> Row[Any]:
+def _lock(tx: Transaction, user_id: int) -> AnyRow:
     """Lock a user, and with an administrator every other one: the last must stay."""
     admins = select(User.id).where(User.role == Role.ADMIN, User.active)
     ids = {row.id for row in tx.connection.execute(admins)}
@@ -212,7 +207,7 @@ def _lock(tx: Transaction, user_id: int) -> Row[Any]:
     return locked[user_id]
 
 
-def _keep_an_admin(tx: Transaction, user: Row[Any]) -> None:
+def _keep_an_admin(tx: Transaction, user: AnyRow) -> None:
     others = select(User.id).where(User.role == Role.ADMIN, User.active, User.id != user.id)
     if user.role == Role.ADMIN and tx.connection.execute(others.limit(1)).first() is None:
         raise ChangeRefused(_("This is the last active administrator: make another one first."))
@@ -220,7 +215,7 @@ def _keep_an_admin(tx: Transaction, user: Row[Any]) -> None:
 
 def _end_all(
     tx: Transaction, user_id: int, reason: EndReason, by: Actor, but: int | None = None
-) -> list[Row[Any]]:
+) -> list[AnyRow]:
     rows = tx.connection.execute(
         select(UserSession.id).where(UserSession.user_id == user_id, UserSession.ended_at.is_(None))
     )

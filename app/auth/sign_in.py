@@ -4,20 +4,19 @@ A sign-in makes a session of its own: new id, new data, a row in the ledger, und
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from flask import g, session
-from sqlalchemy import Row, select
+from flask import g
+from sqlalchemy import select
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.auth.throttle import network_of, throttle
-from app.columns import clock, now
+from app.columns import AnyRow, clock, now
 from app.people.models import User
 from app.people.names import name_key
 from app.people.passwords import verify_password
 from app.sessions.handles import new_reference
-from app.sessions.interface import Draft
+from app.sessions.interface import Draft, session
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
 from app.sessions.models import EndReason, UserSession
@@ -45,7 +44,7 @@ class SessionLimitReached(Exception):
 class _InTheWay(Exception):
     """The live sessions that a denial found."""
 
-    def __init__(self, rows: list[Row[Any]]) -> None:
+    def __init__(self, rows: list[AnyRow]) -> None:
         self.rows = rows
 
 
@@ -127,7 +126,7 @@ def check_own_password(password: str, verb: Verb) -> Verified:
     return Verified(user.id, user.name, user.role, user.password_hash)
 
 
-def _check_password(user: Row[Any] | None, key: str, name: str, password: str, verb: Verb) -> None:
+def _check_password(user: AnyRow | None, key: str, name: str, password: str, verb: Verb) -> None:
     ip = session.client.ip
     known = user is not None and _signed_in_from(user.id, ip)
     throttle().check(key, ip, known=known)
@@ -151,7 +150,7 @@ def _signed_in_from(user_id: int, ip: str) -> bool:
     return any(network_of(row.first_ip) == network for row in rows)
 
 
-def _begin(user: User | Verified, password_hash: str | None) -> list[Row[Any]]:
+def _begin(user: User | Verified, password_hash: str | None) -> list[AnyRow]:
     user_agent_id = system.ledger.user_agent_id(session.client.user_agent)
     own, own_user = session.row_id, session.principal
     with session.begin(user.role) as draft, system.ledger.transaction() as tx:
@@ -169,13 +168,13 @@ def _begin(user: User | Verified, password_hash: str | None) -> list[Row[Any]]:
         over = [other.id for other in others[: max(0, excess)]]
         ended = _end_superseded(tx, actor, over, new_id)
         if own is not None and own_user is not None:
-            ended += _end_own(tx, own, own_user, new_id, same=own_user.user_id == user.id)
+            ended += _end_own(tx, own, new_id, same=own_user.user_id == user.id)
         details = {"client": session.client.user_agent[:200], "store": draft.store}
         tx.record(actor, [Event(Verb.SIGNED_IN, row.id, row.name, reference, details=details)])
     return ended
 
 
-def _still_holds(tx: Transaction, user_id: int, password_hash: str | None) -> Row[Any]:
+def _still_holds(tx: Transaction, user_id: int, password_hash: str | None) -> AnyRow:
     row = tx.lock_users([user_id]).get(user_id)
     if row is None or not row.active or password_hash not in (None, row.password_hash):
         raise SignInRefused
@@ -183,7 +182,7 @@ def _still_holds(tx: Transaction, user_id: int, password_hash: str | None) -> Ro
 
 
 def _row_values(
-    tx: Transaction, user: Row[Any], draft: Draft, reference: str, user_agent_id: int
+    tx: Transaction, user: AnyRow, draft: Draft, reference: str, user_agent_id: int
 ) -> dict[str, object]:
     client, policy, at = session.client, system.policy.of(user.role), tx.now()
     return {
@@ -207,23 +206,21 @@ def _row_values(
     }
 
 
-def _end_superseded(tx: Transaction, actor: Actor, row_ids: list[int], by: int) -> list[Row[Any]]:
+def _end_superseded(tx: Transaction, actor: Actor, row_ids: list[int], by: int) -> list[AnyRow]:
     if not row_ids:
         return []
     reason, verb = EndReason.SUPERSEDED, Verb.SUPERSEDED
     return tx.end(row_ids, reason, actor, verb, superseded_by_id=by)
 
 
-def _end_own(
-    tx: Transaction, row_id: int, principal: Principal, by: int, *, same: bool
-) -> list[Row[Any]]:
+def _end_own(tx: Transaction, row_id: int, by: int, *, same: bool) -> list[AnyRow]:
     actor = session.actor()
     if same:
         return _end_superseded(tx, actor, [row_id], by)
     return tx.end([row_id], EndReason.SIGNED_OUT, actor, Verb.SIGNED_OUT)
 
 
-def _end_lost(user_id: int, rows: list[Row[Any]]) -> None:
+def _end_lost(user_id: int, rows: list[AnyRow]) -> None:
     """End those of the sessions in the way that their stores have lost; a silent store's stay."""
     by_store: dict[str, list[DataKey]] = {}
     for row in rows:
@@ -246,7 +243,7 @@ def _record_denial(user: User | Verified) -> None:
         tx.record(session.actor(), [event])
 
 
-def _actor(user: Row[Any], reference: str) -> Actor:
+def _actor(user: AnyRow, reference: str) -> Actor:
     request_id = session.actor().request_id
     return Actor("user", user.name, user.id, user.role, reference, session.client.ip, request_id)
 

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address, ip_address
 import ua_parser
 
 USER_AGENT_LENGTH = 1000
+_NO_ADDRESS = "::"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,8 @@ class Client:
 
     @classmethod
     def of(cls, remote_addr: str | None, user_agent: str) -> "Client":
-        """Return the client of a request; without an address (a test, a socket) it is 0.0.0.0."""
-        return cls(remote_addr or "0.0.0.0", user_agent[:USER_AGENT_LENGTH])
+        """Return the client of a request; without an address (a test, a socket) it is `::`."""
+        return cls(remote_addr or _NO_ADDRESS, user_agent[:USER_AGENT_LENGTH])
 
     @property
     def ip_key(self) -> bytes:
@@ -36,7 +37,7 @@ def ip_key(address: str) -> bytes:
 
     Raises ValueError for what is no address.
     """
-    ip = ip_address(address.split("%")[0])
+    ip = ip_address(address.split("%", maxsplit=1)[0])
     return (ip if isinstance(ip, IPv6Address) else IPv6Address(f"::ffff:{ip}")).packed
 
 
@@ -45,7 +46,7 @@ def client_in_words(header: str) -> str:
     """Return the client that a User-Agent header names: "Firefox 140 on Linux"."""
     parsed = ua_parser.parse(header)
     if parsed.user_agent is None:
-        return header.split("/")[0].strip()[:40] or "unknown client"
+        return header.split("/", maxsplit=1)[0].strip()[:40] or "unknown client"
     major = parsed.user_agent.major
     browser = f"{parsed.user_agent.family} {major}" if major else parsed.user_agent.family
     return (f"{browser} on {parsed.os.family}" if parsed.os else browser)[:80]

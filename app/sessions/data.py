@@ -8,8 +8,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
+from app.columns import AnyRow
 from app.sessions.payload import merge
 from app.sessions.store import DataKey, Saved, SessionStore, StoredSession, StoreUnavailable
 from app.sessions.stores import budget
@@ -33,7 +32,7 @@ class SessionData:
     `extend` says that this request moves the deadline, so the store's time left moves with it.
     """
 
-    def __init__(self, system: SessionSystem, row: Row[Any], *, extend: bool) -> None:
+    def __init__(self, system: SessionSystem, row: AnyRow, *, extend: bool) -> None:
         self._system = system
         self._row = row
         self._stored: StoredSession | None = None
@@ -101,5 +100,5 @@ class SessionData:
         ends = time.monotonic() + min(_MERGE_FOR, budget.remaining() or _MERGE_FOR)
         yield 0
         while time.monotonic() < ends:
-            time.sleep(random.uniform(0, _LONGEST_PAUSE))
+            time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 - it only spreads
             yield 1

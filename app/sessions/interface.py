@@ -9,22 +9,23 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+import flask
 from flask import Flask, Request, Response
 from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
-from sqlalchemy import Row
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
+from app.columns import AnyRow
 from app.people.models import Role
 from app.sessions.clients import Client
 from app.sessions.data import DataMissing, SessionData
 from app.sessions.handles import handle_for, new_data_key, new_session_id
 from app.sessions.isolation import release_application
-from app.sessions.ledger import EndedSession, Ledger, Principal
+from app.sessions.ledger import REQUEST_ID, EndedSession, Ledger, Principal
 from app.sessions.mapping import CSRF_KEY, LazyMapping
 from app.sessions.models import EndReason
 from app.sessions.purge import discard, purge
@@ -68,7 +69,7 @@ class RollcallSession(LazyMapping):
         super().__init__()
         self._app = app
         self._request = request
-        self._row: Row[Any] | None = _UNASKED
+        self._row: AnyRow | None = _UNASKED
         self._principal: Principal | None = None
         self._ended_id: int | None = None
         self._data: SessionData | None = None
@@ -140,7 +141,7 @@ class RollcallSession(LazyMapping):
         else:
             self._be(row)
 
-    def _be(self, row: Row[Any], *, fresh: bool = False) -> None:
+    def _be(self, row: AnyRow, *, fresh: bool = False) -> None:
         interval = self._system.policy.touch_interval
         due = touch_due(row.now, row.last_seen_at, interval) and not fresh
         self._touch_due = due and not _is_passive(self._app, self._request)
@@ -271,10 +272,10 @@ class RollcallSession(LazyMapping):
 
     def actor(self) -> Actor:
         """Return who acts in this request, for the trail: its person, or a visitor."""
-        request_id = self._request.environ.get("rollcall.request_id")
         if self.principal is None:
+            request_id = self._request.environ.get(REQUEST_ID)
             return Actor("visitor", "", ip=self.client.ip, request_id=request_id)
-        return self.principal.actor(self.client.ip, request_id)
+        return self.principal.actor()
 
     # At the end of the request
 
@@ -289,7 +290,8 @@ class RollcallSession(LazyMapping):
                     self._refuse_to_drop()
             except UnreadablePayload as error:
                 self._end_damaged(str(error))
-        if self._data is not None and self._touch_due:
+                return
+        if self._touch_due:
             release_application()
             self._touch()
 
@@ -319,7 +321,8 @@ class RollcallSession(LazyMapping):
             raise DataMissing(row.store)
 
     def _touch(self) -> None:
-        assert self._row is not None and self._data is not None
+        assert self._row is not None
+        assert self._data is not None
         try:
             self._data.extend()
         except StoreUnavailable as error:
@@ -352,6 +355,10 @@ class _Visitors(SecureCookieSessionInterface):
         return str(app.config["VISITOR_COOKIE_NAME"])
 
 
+session = cast(RollcallSession, flask.session)
+"""`flask.session`, typed: the same proxy."""
+
+
 class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc]
     """Opens and saves RollcallSession. Flask-Session's abstract methods are replaced by SessionStore."""
 
@@ -368,20 +375,20 @@ class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save and set cookies. A server that fails here turns the response into the 503 page."""
-        assert isinstance(session, RollcallSession)
-        if not session.accessed and not session.modified:
+        opened = cast(RollcallSession, session)
+        if not opened.accessed and not opened.modified:
             return
         response.vary.add("Cookie")
         try:
-            session.finish()
+            opened.finish()
         except StoreUnavailable as error:
-            if request_ctx._session is not session:
+            if request_ctx._session is not opened:
                 raise
             _replace(response, app.make_response(app.handle_user_exception(error)))
-        session.write_cookies(self, response)
+        opened.write_cookies(self, response)
 
     def regenerate(self, session: ServerSideSession) -> None:
-        """Give a signed-in session a new id, as Flask-Session's method of this name does. A visitor has none."""
+        """Give a signed-in session a new id, like Flask-Session's method of this name. A visitor has none."""
         assert isinstance(session, RollcallSession)
         if session.principal is not None:
             session.regenerate()
@@ -403,16 +410,18 @@ class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc
     _retrieve_session_data = _delete_session = _upsert_session = _replaced
 
 
+def _describes_content(name: str) -> bool:
+    return name in ("location", "etag", "last-modified") or (
+        name.startswith("content-") and not name.startswith("content-security-policy")
+    )
+
+
 def _replace(response: Response, by: Response) -> None:
     """Turn a finished response into another, keeping the headers that do not describe its content."""
     response.status_code = by.status_code
     response.response = by.response
-    for name in [*response.headers.keys()]:
-        if name.lower() in ("location", "etag", "last-modified") or name.lower().startswith(
-            "content-"
-        ):
-            if not name.lower().startswith("content-security-policy"):
-                response.headers.remove(name)
+    for name in {name for name, _ in response.headers if _describes_content(name.lower())}:
+        response.headers.remove(name)
     for name, value in by.headers.items():
         if name.lower() not in ("vary", "set-cookie"):
             response.headers[name] = value

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from flask import has_request_context, request
 from sqlalchemy import (
     Engine,
     Executable,
-    Row,
     and_,
     bindparam,
     insert,
@@ -23,13 +23,16 @@ from sqlalchemy.exc import IntegrityError
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
-from app.columns import clock, now
+from app.columns import AnyRow, clock, now
 from app.people.models import Permission, Role, User
 from app.sessions.clients import Client, client_in_words
 from app.sessions.models import Cutoff, EndReason, UserAgent, UserSession
 from app.sessions.stores.breaker import Breaker
 from app.sessions.stores.engines import transaction
 from app.sessions.transaction import Transaction, after_cutoff, live
+
+REQUEST_ID = "rollcall.request_id"
+"""The key in the WSGI environment under which a request's id is found."""
 
 DATABASE = "database"
 """The name under which the ledger's server appears in errors and on pages."""
@@ -59,8 +62,10 @@ class Principal:
     def may(self, permission: Permission) -> bool:
         return self.role.may(permission)
 
-    def actor(self, ip: str | None = None, request_id: str | None = None) -> Actor:
-        """Return this person as the trail's actor."""
+    def actor(self) -> Actor:
+        """Return this person as the trail's actor, with the request's address and id if there is one."""
+        ip = request.remote_addr if has_request_context() else None
+        request_id = request.environ.get(REQUEST_ID) if has_request_context() else None
         return Actor(
             "user", self.name, self.user_id, self.role.value, self.reference, ip, request_id
         )
@@ -143,7 +148,7 @@ class Ledger:
 
     def read(
         self, statement: Executable, parameters: dict[str, Any] | None = None
-    ) -> Sequence[Row[Any]]:
+    ) -> Sequence[AnyRow]:
         """Run one SELECT and return its rows."""
         with self.breaker.answering(), self.engine.connect() as connection:
             return connection.execute(statement, parameters).all()
@@ -159,15 +164,15 @@ class Ledger:
         with self.breaker.answering(), transaction(self.engine) as connection:
             yield Transaction(connection)
 
-    def open(self, handle: bytes) -> Row[Any] | None:
+    def open(self, handle: bytes) -> AnyRow | None:
         """Return the row of a handle with its user, `now` and whether it is `live`: the live statement."""
         return next(iter(self.read(_OPEN_BY_HANDLE, {"handle": handle})), None)
 
-    def reopen(self, row_id: int) -> Row[Any] | None:
+    def reopen(self, row_id: int) -> AnyRow | None:
         """Ask again about a row that was live when the request began."""
         return next(iter(self.read(_OPEN_BY_ID, {"id": row_id})), None)
 
-    def touch(self, row: Row[Any], idle: timedelta, interval: timedelta, client: Client) -> bool:
+    def touch(self, row: AnyRow, idle: timedelta, interval: timedelta, client: Client) -> bool:
         """Move the idle deadline of a row that is still live; False if it is not, or is locked.
 
         A changed client is recorded with it.
@@ -221,7 +226,7 @@ class Ledger:
         )
 
 
-def _end_of(row: Row[Any]) -> tuple[EndReason, datetime]:
+def _end_of(row: AnyRow) -> tuple[EndReason, datetime]:
     if row.end_reason is not None:
         return EndReason(row.end_reason), row.ended_at
     if row.cutoff_at is not None:

@@ -5,7 +5,7 @@ Flask-Session recognises it.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from flask_session.base import ServerSideSession
 
@@ -53,7 +53,8 @@ class LazyMapping(ServerSideSession):  # type: ignore[misc]
         return _VISITOR_CSRF if self._is_visitor_csrf(key) else dict.__getitem__(self, key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        self._load()
+        return _VISITOR_CSRF if self._is_visitor_csrf(key) else dict.get(self, key, default)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._load()
@@ -71,14 +72,14 @@ class LazyMapping(ServerSideSession):  # type: ignore[misc]
         _refuse(changes)
         super().update(changes)
 
-    def __ior__(self, other: Any) -> "LazyMapping":
+    def __ior__(self, other: Any) -> Self:
         self.update(other)
         return self
 
     def clear(self) -> None:
         """Empty the data. Who is signed in is no data and stays; signing out is `sign_out()`."""
         self._load()
-        permanent = dict.get(self, "_permanent")
+        permanent: Any = dict.get(self, "_permanent")
         dict.clear(self)
         if permanent is not None:
             dict.__setitem__(self, "_permanent", permanent)
@@ -103,8 +104,9 @@ def _loading(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in (
+_METHODS = (
     "__delitem__ __iter__ __len__ __reversed__ __eq__ __ne__ __or__ __ror__ __repr__"
     " keys values items copy pop popitem"
-).split():
+)
+for _name in _METHODS.split(" "):
     setattr(LazyMapping, _name, _loading(_name))

@@ -34,7 +34,7 @@ class _TagExactDateTime(JSONTag):
 
 
 class _Tagger(TaggedJSONSerializer):
-    default_tags = [
+    default_tags = [  # noqa: RUF012 - Flask looks for it on the class
         _TagExactDateTime if tag is TagDateTime else tag
         for tag in TaggedJSONSerializer.default_tags
     ]
@@ -95,9 +95,7 @@ def merge(
     merged = dict(theirs)
     for key in base.keys() - mine.keys():
         merged.pop(key, None)
-    for key, value in mine.items():
-        if key not in base or base[key] != value:
-            merged[key] = value
+    merged |= {key: mine[key] for key in mine if key not in base or base[key] != mine[key]}
     if "_flashes" in theirs or "_flashes" in mine:
         flashes = _merge_list(
             base.get("_flashes", []), mine.get("_flashes", []), theirs.get("_flashes", [])

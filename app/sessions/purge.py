@@ -8,11 +8,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Row, update
+from sqlalchemy import update
 
-from app.columns import clock
+from app.columns import AnyRow, clock
 from app.sessions.models import UserSession
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import SessionSystem
@@ -30,15 +29,15 @@ class Purged:
     pending: int = 0
 
 
-def purge(system: SessionSystem, rows: Iterable[Row[Any]]) -> dict[str, Purged]:
+def purge(system: SessionSystem, rows: Iterable[AnyRow]) -> dict[str, Purged]:
     """Delete the rows' payloads and mark the rows; a silent store leaves its rows pending."""
-    by_store: dict[str, list[Row[Any]]] = defaultdict(list)
+    by_store: dict[str, list[AnyRow]] = defaultdict(list)
     for row in rows:
         by_store[row.store].append(row)
     return {store: _purge_one(system, store, ended) for store, ended in by_store.items()}
 
 
-def _purge_one(system: SessionSystem, store: str, rows: Sequence[Row[Any]]) -> Purged:
+def _purge_one(system: SessionSystem, store: str, rows: Sequence[AnyRow]) -> Purged:
     done = 0
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]

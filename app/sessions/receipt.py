@@ -6,11 +6,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import func, select, update
 
-from app.columns import clock
+from app.columns import AnyRow, clock
 from app.sessions.models import Revocation, RevocationTarget, UserSession
 from app.sessions.store import DataKey
 from app.sessions.system import SessionSystem
@@ -111,7 +110,7 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
     What is still there counts as not purged, so that the worker goes on. Stores that are silent are
     not counted as empty: their rows are pending anyway.
     """
-    still: list[Row[Any]] = []
+    still: list[AnyRow] = []
     for batch in _ended_rows(system, revocation_id):
         keys: dict[str, list[DataKey]] = {}
         for row in batch:
@@ -132,7 +131,7 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
     return len(still)
 
 
-def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[Row[Any]]]:
+def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[AnyRow]]:
     last = 0
     rows = (
         select(UserSession.id, UserSession.store, UserSession.data_key)
@@ -146,7 +145,7 @@ def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[
         last = batch[-1].id
 
 
-def _of_store(ended: Sequence[Row[Any]], store: str) -> StoreReceipt:
+def _of_store(ended: Sequence[AnyRow], store: str) -> StoreReceipt:
     of_store = [part for part in ended if part.store == store]
     purged = sum(part.n for part in of_store if part.purged)
     total = sum(part.n for part in of_store)

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import has_request_context, session
 from flask_babel import gettext as _
-from sqlalchemy import Row, delete, func, insert, literal, select, update
+from sqlalchemy import delete, func, insert, literal, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
-from app.columns import clock, now
+from app.columns import AnyRow, clock, now
 from app.people.models import Permission, Role, User
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
@@ -150,14 +149,11 @@ def review(revocation_id: int, *, actor: Principal) -> Review | None:
         .join(User, User.id == UserSession.user_id)
         .where(of_set)
     )
-    by_store = system.ledger.read(
-        joined.add_columns(UserSession.store, func.count()).group_by(UserSession.store)
-    )
-    by_role = system.ledger.read(joined.add_columns(User.role, func.count()).group_by(User.role))
+    by_role = _counted(joined, User.role)
     users = system.ledger.read(joined.add_columns(func.count(UserSession.user_id.distinct())))[0][0]
     seen_lately = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
     active = system.ledger.read(joined.add_columns(func.count()).where(live(), seen_lately))[0][0]
-    roles = {Role(role): count for role, count in by_role}
+    roles = {Role(role): count for role, count in by_role.items()}
     staff = sum(count for role, count in roles.items() if role.is_staff)
     grave = row.size > MANY or staff > 0 or row.whole_store is not None or row.everyone
     ids = system.ledger.read(
@@ -170,7 +166,7 @@ def review(revocation_id: int, *, actor: Principal) -> Review | None:
         matched_by=row.matched_by,
         count=row.size,
         users=users,
-        by_store={store: count for store, count in by_store},
+        by_store=_counted(joined, UserSession.store),
         active=active,
         staff=staff,
         admins=roles.get(Role.ADMIN, 0),
@@ -267,7 +263,7 @@ def work(on: SessionSystem, revocation_id: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    rows: list[Row[Any]]
+    rows: list[AnyRow]
     last: bool
 
 
@@ -310,6 +306,12 @@ def _batch(on: SessionSystem, revocation_id: int, size: int) -> _Batch | None:
             )
             tx.record(by, [Event(Verb.REVOCATION_FINISHED, revocation_id=revocation_id)])
     return _Batch(ended, last)
+
+
+def _counted(joined: Any, column: Any) -> dict[str, int]:
+    """Return how many of a set fall on each value of a column."""
+    rows = system.ledger.read(joined.add_columns(column, func.count()).group_by(column))
+    return {str(row[0]): int(row[1]) for row in rows}
 
 
 def _set_outcome(tx: Transaction, revocation_id: int, ids: list[int], outcome: str) -> None:
@@ -374,13 +376,13 @@ def _matched_by(targets: Targets) -> str:
 
 def _nothing(held_back: str | None, left_out: int) -> str:
     if left_out:
-        return _("Only an administrator may end the sessions of administrators.")
+        return str(_("Only an administrator may end the sessions of administrators."))
     if held_back:
-        return _("This is your own session. To end it, sign out.")
-    return _("None of these sessions exists, or all have ended.")
+        return str(_("This is your own session. To end it, sign out."))
+    return str(_("None of these sessions exists, or all have ended."))
 
 
-def _check_fresh(tx: Transaction, row: Row[Any] | None, by: Actor) -> None:
+def _check_fresh(tx: Transaction, row: AnyRow | None, by: Actor) -> None:
     if row is None or row.actor_user_id != by.user_id:
         raise Stale(_("This review is not yours. Choose the sessions again."))
     if row.confirmed_at is not None:
@@ -389,7 +391,7 @@ def _check_fresh(tx: Transaction, row: Row[Any] | None, by: Actor) -> None:
         raise Stale(_("This review is over five minutes old. Choose the sessions again."))
 
 
-def _cut_off(tx: Transaction, row: Row[Any]) -> None:
+def _cut_off(tx: Transaction, row: AnyRow) -> None:
     """Deny everyone at once, but for the session that is held back; the rows follow in batches."""
     spared = None
     if row.held_back is not None:
@@ -407,6 +409,4 @@ def _permitted(actor: Actor | Principal, permission: Permission) -> Actor:
         return actor
     if not actor.may(permission):
         raise NotPermitted(_("Your role may not end other people's sessions like this."))
-    own = session.actor() if has_request_context() else actor.actor()
-    assert isinstance(own, Actor)
-    return own
+    return actor.actor()

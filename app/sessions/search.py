@@ -12,10 +12,10 @@ from ipaddress import ip_network
 from typing import Any, Self
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
-from app.columns import clock
+from app.columns import AnyRow, clock
 from app.people.models import Role, User
 from app.people.names import name_key
 from app.sessions.clients import ip_key
@@ -102,7 +102,10 @@ class SessionFilter:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session as pages, exports and the CLI show it. Times are UTC; `present` is None if its store is silent."""
+    """A session as pages, exports and the CLI show it. Times are UTC.
+
+    `present` is None if its store is silent, or was not asked.
+    """
 
     id: int
     reference: str
@@ -192,7 +195,8 @@ def find(
         page = page.where(tuple_(moment, UserSession.id) < tuple_(*_from_cursor(after)))
     counted = select(func.count(), func.count(UserSession.user_id.distinct()), clock())
     counted = counted.select_from(UserSession).join(User, User.id == UserSession.user_id)
-    total, users, at = system.ledger.read(counted.where(where.clause()))[0]
+    counts = system.ledger.read(counted.where(where.clause()))[0]
+    total, users, at = counts[0], counts[1], counts[2]
     found = system.ledger.read(page.limit(limit + 1))
     rows, unavailable = _looked_up(found[:limit], look_up=look_up)
     more = _cursor(where, found[limit - 1]) if len(found) > limit else None
@@ -271,7 +275,7 @@ def _looked_up(found: Any, *, look_up: bool) -> tuple[tuple[SessionRow, ...], tu
     return tuple(rows), tuple(sorted(silent))
 
 
-def _shown(row: Row[Any]) -> SessionRow:
+def _shown(row: AnyRow) -> SessionRow:
     word = "ended"
     if row.live:
         word = status(row.now, row.last_seen_at, row.idle_expires_at, row.absolute_expires_at)
@@ -308,7 +312,7 @@ def _moment(where: SessionFilter) -> Any:
     return UserSession.last_seen_at if where.state == "live" else UserSession.ended_at
 
 
-def _cursor(where: SessionFilter, row: Row[Any]) -> str:
+def _cursor(where: SessionFilter, row: AnyRow) -> str:
     at = row.last_seen_at if where.state == "live" else row.ended_at
     return base64.urlsafe_b64encode(f"{at.isoformat()} {row.id}".encode()).decode().rstrip("=")
 

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     and_,
     exists,
     insert,
@@ -22,7 +21,7 @@ from sqlalchemy import (
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event, record
-from app.columns import clock, now
+from app.columns import AnyRow, clock, now
 from app.people.models import User
 from app.sessions.models import Cutoff, EndReason, UserSession
 from app.sessions.store import SessionError
@@ -71,7 +70,7 @@ class Transaction:
         """Write events of this transaction's act."""
         record(self.connection, self.now(), actor, events)
 
-    def lock_users(self, user_ids: Sequence[int]) -> dict[int, Row[Any]]:
+    def lock_users(self, user_ids: Sequence[int]) -> dict[int, AnyRow]:
         """Lock user rows in id order and return them as they are now."""
         rows = self.connection.execute(
             select(User.id, User.name, User.role, User.active, User.password_hash)
@@ -81,7 +80,7 @@ class Transaction:
         )
         return {row.id: row for row in rows}
 
-    def live_of(self, user_id: int) -> list[Row[Any]]:
+    def live_of(self, user_id: int) -> list[AnyRow]:
         """Return a user's live sessions, oldest first."""
         rows = self.connection.execute(
             TARGET.where(UserSession.user_id == user_id, live()).order_by(
@@ -90,7 +89,7 @@ class Transaction:
         )
         return list(rows)
 
-    def targets(self, row_ids: Sequence[int]) -> list[Row[Any]]:
+    def targets(self, row_ids: Sequence[int]) -> list[AnyRow]:
         """Return rows by id, ended or not."""
         return list(
             self.connection.execute(
@@ -104,7 +103,7 @@ class Transaction:
         assert result.inserted_primary_key is not None
         return int(result.inserted_primary_key[0])
 
-    def rehandle(self, row_id: int, handle: bytes, **values: Any) -> Row[Any]:
+    def rehandle(self, row_id: int, handle: bytes, **values: Any) -> AnyRow:
         """Give a live row the handle of a new id: the old id is nobody's at once. Raises RowEnded."""
         changed = self.connection.execute(
             update(UserSession)
@@ -118,7 +117,7 @@ class Transaction:
 
     def end(
         self, row_ids: Sequence[int], reason: EndReason, actor: Actor, verb: Verb, **values: Any
-    ) -> list[Row[Any]]:
+    ) -> list[AnyRow]:
         """End those rows that have not ended, in id order, each with its event; return what changed.
 
         `values` are further columns of the row: revocation_id, reason_code, note, tell_user,
@@ -153,7 +152,7 @@ TARGET = select(
 ).join(User, User.id == UserSession.user_id)
 
 
-def _end_event(row: Row[Any], verb: Verb, reason: EndReason, values: dict[str, Any]) -> Event:
+def _end_event(row: AnyRow, verb: Verb, reason: EndReason, values: dict[str, Any]) -> Event:
     return Event(
         verb,
         row.user_id,

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import delete, select, update
 
 from app.audit.models import AuditEvent, Verb
 from app.audit.trail import Actor, Event
-from app.columns import clock, now
+from app.columns import AnyRow, clock, now
 from app.sessions.models import EndReason, Revocation, RevocationTarget, UserSession
 from app.sessions.purge import purge
 from app.sessions.store import DataKey, StoreUnavailable
@@ -124,7 +124,7 @@ def reconcile(system: SessionSystem, by: Actor, done: Pass, look_again: float) -
         done.lost += _end_lost(system, by, absent, look_again)
 
 
-def _look(system: SessionSystem, store: str) -> tuple[int, list[Row[Any]]]:
+def _look(system: SessionSystem, store: str) -> tuple[int, list[AnyRow]]:
     """Walk a store's rows that have not ended, in id order, and return their number and the absent ones."""
     seen, absent, last = 0, [], 0
     walk = TARGET.add_columns(UserSession.missing_since).where(
@@ -151,7 +151,7 @@ def _mark_found(system: SessionSystem, row_ids: Sequence[int]) -> None:
             )
 
 
-def _end_lost(system: SessionSystem, by: Actor, absent: list[Row[Any]], look_again: float) -> int:
+def _end_lost(system: SessionSystem, by: Actor, absent: list[AnyRow], look_again: float) -> int:
     lost = 0
     for start in range(0, len(absent), BATCH):
         batch = absent[start : start + BATCH]
