@@ -30,7 +30,9 @@ _NOTE = "note"
 @blueprint.get("/")
 @public
 def home() -> ResponseReturnValue:
-    """Show visitors the way in, members their session, and send staff to the overview."""
+    """Show visitors the way in, or why they are out; members their session; send staff on."""
+    if session.has_ended:
+        return redirect(url_for("auth.login"), 303)
     if not current_user.is_authenticated:
         return render_template("account/landing.html")
     if current_user.may(Permission.STAFF):

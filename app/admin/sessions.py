@@ -134,20 +134,24 @@ def _export(where: SessionFilter, after: str | None) -> ResponseReturnValue:
 
 
 def _chips(query: dict[str, Any], counts: LiveCounts) -> list[dict[str, Any]]:
-    """Return the filters that are one click away, with their live counts. No label is a rule."""
+    """Return the filters that are one click away, with their live counts.
+
+    One without a label is a rule between groups; a wide one is left out on a phone.
+    """
 
     def chip(label: str, count: int | None, **chosen: Any) -> dict[str, Any]:
         href = url_for("admin.sessions.index", **chosen)
-        return {"label": label, "href": href, "count": count, "current": chosen == query}
+        current = chosen == query
+        return {"label": label, "href": href, "count": count, "current": current, "wide": False}
 
-    rule = {"label": ""}
+    rule: dict[str, Any] = {"label": "", "wide": False}
     stores = [chip(store_name(n), count, store=n) for n, count in counts.by_store.items()]
-    roles = [chip(role_name(role), None, role=role.value) for role in Role]
+    roles = [{**chip(role_name(role), None, role=role.value), "wide": True} for role in Role]
     return [
         chip(_("All signed in"), counts.total),
         rule,
         *stores,
-        rule,
+        {"label": "", "wide": True},
         *roles,
         rule,
         chip(_("Ended"), None, state="ended"),
@@ -207,7 +211,9 @@ def _may_revoke(row: SessionRow) -> bool:
 def _verdict(row: SessionRow, now: Any) -> str:
     if row.state == "ended":
         cause = end_reason(row.end_reason) if row.end_reason else _("past its deadline")
-        return _("This session has ended: %(cause)s.", cause=cause)
+        if row.ended_at is None:
+            return _("Not signed in any more: %(cause)s.", cause=cause)
+        return _("Ended at %(time)s. %(cause)s.", time=clock_time(row.ended_at), cause=cause)
     left = min(row.idle_expires_at, row.absolute_expires_at) - now
     return _(
         "Signed in. It ends in %(left)s unless used, and at %(time)s in any case.",
