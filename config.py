@@ -362,4 +362,5 @@ def _for_flask(values: dict[str, Any]) -> dict[str, object]:
         "TRUSTED_HOSTS": list(values["TRUSTED_HOSTS"]) or None,
         "WTF_CSRF_SECRET_KEY": [*fallbacks, values["SECRET_KEY"]],
         "WTF_CSRF_TIME_LIMIT": None,
+        "WTF_CSRF_SSL_STRICT": False,  # app.auth.access checks Origin and Sec-Fetch-Site instead
     }

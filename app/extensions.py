@@ -56,6 +56,7 @@ def init_app(app: Flask) -> None:
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path) / "migrations"))
     login_manager.init_app(app)
+    login_manager.login_view = "auth.login"
     babel.init_app(app)
     app.jinja_env.globals["current_user"] = current_user
     user_logged_out.connect(_refuse_logout, app)

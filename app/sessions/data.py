@@ -97,7 +97,8 @@ class SessionData:
 
     def _tries(self) -> Any:
         """Yield until the request's deadline, pausing in between so that someone gets through."""
-        ends = time.monotonic() + min(_MERGE_FOR, budget.remaining() or _MERGE_FOR)
+        left = budget.remaining()
+        ends = time.monotonic() + (_MERGE_FOR if left is None else min(_MERGE_FOR, left))
         yield 0
         while time.monotonic() < ends:
             time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 - it only spreads

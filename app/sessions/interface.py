@@ -121,7 +121,7 @@ class RollcallSession(LazyMapping):
 
     def forget_ended(self) -> None:
         """Delete the cookie of an ended session with this response: its reason has been shown."""
-        self._forget = self.has_ended
+        self._forget = self._forget or self.has_ended
 
     @property
     def row_id(self) -> int | None:
