@@ -83,15 +83,21 @@ class BudgetConnection(AbstractConnection):
             with budget.waiting():
                 super().connect_check_health(*args, **kwargs)
 
-    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+    def send_packed_command(self, command: Any, *args: Any, **kwargs: Any) -> None:
+        """Send a command's parts one by one: the socket's timeout holds for each part alone."""
         with budget.waiting():
-            try:
-                sock: Any = self._sock
-                if sock is not None:
-                    sock.settimeout(budget.timeout(self.longest_wait))
-            except budget.DeadlineExceeded as error:
-                raise redis.TimeoutError("the request's deadline has passed") from error
-            super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+            for part in [command] if isinstance(command, str | bytes) else command:
+                self._bound_next_part()
+                super().send_packed_command([part], *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _bound_next_part(self) -> None:
+        sock: Any = self._sock
+        try:
+            if sock is not None:
+                sock.settimeout(budget.timeout(self.longest_wait))
+        except budget.DeadlineExceeded as error:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise redis.TimeoutError("the request's deadline has passed") from error
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         with budget.waiting():

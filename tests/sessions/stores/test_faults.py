@@ -214,7 +214,7 @@ def test_a_frozen_redis_does_not_swallow_a_large_payload(
 ) -> None:
     store, server = redis_like
     with server.frozen(), unavailable("timed out"):
-        store.create(DataKey("d" * 32), b"x" * 20_000_000, HOUR)
+        store.create(DataKey("d" * 32), b"x" * 5_000_000, HOUR)
     recovers(store)
 
 
