@@ -38,8 +38,14 @@ server answers "locked" before we hang up on it and leave the statement behind."
 LOCK_SHARE = 0.8
 """The part of a small budget that a transaction may wait for a lock."""
 
+LONGEST_LOCK_WAIT = 30.0
+"""Seconds that a transaction may wait for a lock where no budget is set: many sign-ins of one user at
+once stand in line for one row."""
+
 LONGEST_POOL_WAIT = 30.0
 """Seconds to wait for a free connection where no budget is set."""
+
+_LOCK_WAIT = "rollcall_lock_wait"
 
 
 class BudgetPool(QueuePool):
@@ -164,12 +170,22 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif connection.dialect.name == "postgresql":
         connection.exec_driver_sql("BEGIN")
-        left = budget.remaining()
-        if left is not None and LOCK_SHARE * left < LOCK_TIMEOUT:
-            milliseconds = max(1, int(1000 * LOCK_SHARE * left))
+        if (within := _lock_wait()) != LOCK_TIMEOUT:
+            milliseconds = max(1, int(1000 * within))
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
     else:
+        # MariaDB has no setting of a transaction's own, and counts in seconds: set it when it differs.
+        seconds = max(1, round(_lock_wait()))
+        if connection.info.get(_LOCK_WAIT) != seconds:
+            connection.exec_driver_sql(f"SET innodb_lock_wait_timeout = {seconds}")
+            connection.info[_LOCK_WAIT] = seconds
         connection.exec_driver_sql("START TRANSACTION")
+
+
+def _lock_wait() -> float:
+    """Return how long the transaction that begins may wait for a lock, in seconds."""
+    left = budget.remaining()
+    return LONGEST_LOCK_WAIT if left is None else min(LOCK_TIMEOUT, LOCK_SHARE * left)
 
 
 def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -> Callable[[], Any]:
