@@ -8,6 +8,8 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 worker_class = "gthread"
 threads = 4
 graceful_timeout = 10
+# Whom to believe about the client's address and scheme is TRUSTED_PROXIES' to say, not gunicorn's.
+forwarded_allow_ips = ""
 # A socket in the home directory, shared by every gunicorn of the same user.
 control_socket_disable = True
 
