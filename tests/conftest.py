@@ -135,7 +135,10 @@ def _with_payload_table(url: str) -> str:
     return url
 
 
-@pytest.fixture(params=["valkey", "redis", "sqlite", "postgresql", "mariadb"])
+_MARIADB = ["mariadb"] if os.environ.get("TEST_MARIADB_URL") else []
+
+
+@pytest.fixture(params=["valkey", "redis", "sqlite", "postgresql", *_MARIADB])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServedStore]:
     """Every store in turn, empty."""
     store = _store(request, tmp_path)

@@ -16,6 +16,7 @@ from app.sessions.store import UnreadablePayload
 _MSGPACK = msgspec.msgpack.Encoder()
 _JSON = msgspec.json.Encoder()
 _PLAIN = (str, int, float, bool, type(None))
+_UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 class _TagExactDateTime(JSONTag):
@@ -58,14 +59,31 @@ class PayloadCodec:
         self._encoder = _JSON if form == "json" else _MSGPACK
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
-        """Return the payload of `data`. Raises TypeError for a value of no known type, PayloadTooLarge."""
-        payload = self._encoder.encode({key: _tagged(key, value) for key, value in data.items()})
+        """Return the payload of `data`. Raises TypeError, which names the key at fault, PayloadTooLarge."""
+        try:
+            payload = self._packed(data)
+        except _UNFIT as error:
+            raise TypeError(f"session[{self._culprit(data)!r}] cannot be stored: {error}") from error
         if len(payload) > self.max_bytes:
             raise PayloadTooLarge(
                 f"the session's data takes {len(payload)} bytes and SESSION_MAX_BYTES is"
                 f" {self.max_bytes}: keep large things in the database and their key in the session"
             )
         return payload
+
+    def _packed(self, data: Mapping[str, Any]) -> bytes:
+        for key in data:
+            if not isinstance(key, str):
+                raise TypeError("a session's keys are strings")
+        return self._encoder.encode({key: _tagged(value) for key, value in data.items()})
+
+    def _culprit(self, data: Mapping[str, Any]) -> object:
+        for key, value in data.items():
+            try:
+                self._packed({key: value})
+            except _UNFIT:
+                return key
+        return None
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         """Return the data of a payload. Raises UnreadablePayload."""
@@ -122,10 +140,5 @@ def _merge_list(base: list[Any], mine: list[Any], theirs: list[Any]) -> list[Any
     return kept + left
 
 
-def _tagged(key: str, value: Any) -> Any:
-    if isinstance(value, _PLAIN):
-        return value
-    try:
-        return _tagger.tag(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"session[{key!r}] cannot be stored: {error}") from error
+def _tagged(value: Any) -> Any:
+    return value if isinstance(value, _PLAIN) else _tagger.tag(value)

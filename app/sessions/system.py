@@ -7,7 +7,7 @@ policy through it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from flask import Flask, current_app
 from sqlalchemy import MetaData
@@ -26,6 +26,15 @@ from app.sessions.wsgi import Deadline
 
 _KEY = "rollcall"
 _POOL = 5
+_SHARE = 0.9
+"""The share of a request's deadline after which the server itself ends a statement."""
+
+
+class Limits(TypedDict):
+    """What all three engines have in common."""
+
+    pool_size: int
+    statement_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +74,10 @@ def init_app(app: Flask) -> None:
         client = redis_client(settings["REDIS_URL"])
         stores["redis"] = RedisStore("redis", client, settings["SESSION_KEY_PREFIX"])
     table = payload_table(settings["SESSION_SQLALCHEMY_TABLE"], MetaData())
-    stores["sql"] = SqlStore("sql", sql_engine(url, pool_size=_POOL), table)
+    limits: Limits = {"pool_size": _POOL, "statement_timeout": _SHARE * deadline}
+    stores["sql"] = SqlStore("sql", sql_engine(url, **limits), table)
     app.extensions[_KEY] = SessionSystem(
-        ledger=Ledger(sql_engine(url, pool_size=_POOL)),
+        ledger=Ledger(sql_engine(url, **limits)),
         stores=Stores(stores),
         policy=policy_from(settings),
         codec=PayloadCodec(settings["SESSION_SERIALIZATION_FORMAT"], settings["SESSION_MAX_BYTES"]),
@@ -78,7 +88,7 @@ def init_app(app: Flask) -> None:
         ),
     )
     app.config["SQLALCHEMY_DATABASE_URI"] = database_url(url)
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, pool_size=_POOL)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, **limits)
     app.wsgi_app = Deadline(app.wsgi_app, deadline)  # type: ignore[method-assign]
 
 

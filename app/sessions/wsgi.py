@@ -21,15 +21,30 @@ class Deadline:
         budget.start(self._seconds)
         try:
             body = self._app(environ, start_response)
-        except BaseException:
+            left = budget.remaining() or 0.0
+        finally:
             budget.clear()
-            raise
-        callbacks = [budget.clear]
-        if close := getattr(body, "close", None):
-            callbacks.insert(0, close)
-        return ClosingIterator(self._chunks(body), callbacks)
+        close = getattr(body, "close", None)
+        return ClosingIterator(
+            self._chunks(body, left), [] if close is None else [self._held(close)]
+        )
 
-    def _chunks(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in body:
+    def _chunks(self, body: Iterable[bytes], left: float) -> Iterator[bytes]:
+        chunks = iter(body)
+        while True:
+            with budget.limit(left):
+                try:
+                    chunk = next(chunks)
+                except StopIteration:
+                    return
             yield chunk
-            budget.start(self._seconds)
+            left = self._seconds
+
+    def _held(self, close: Callable[[], None]) -> Callable[[], None]:
+        """Hold the end of the request, which hands connections back, to a budget too."""
+
+        def held() -> None:
+            with budget.limit(self._seconds):
+                close()
+
+        return held

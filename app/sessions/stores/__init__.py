@@ -18,16 +18,11 @@ class ServedStore(SessionStore, Protocol):
         ...
 
 
-class StoreNotConfigured(KeyError):
-    """A row, or a setting, names a store that this process does not have."""
+class StoreNotConfigured(StoreUnavailable, KeyError):
+    """A row names a store that this process does not have: its server is as good as silent."""
 
     def __init__(self, name: str, names: Sequence[str]) -> None:
-        super().__init__(name)
-        self.name = name
-        self.names = tuple(names)
-
-    def __str__(self) -> str:
-        return f"no session store is called {self.name!r}; configured: {', '.join(self.names)}"
+        super().__init__(name, f"no such store is configured; there are: {', '.join(names)}")
 
 
 class Stores(Mapping[str, ServedStore]):

@@ -120,7 +120,8 @@ def engine_options(
 
     They are Flask-SQLAlchemy's SQLALCHEMY_ENGINE_OPTIONS, beside `database_url(url)`. Timeouts
     are in seconds and enforced by the server (`statement_timeout` not by SQLite). Choose that one
-    below the deadline: a slow query then ends on the server too and is not taken for a dead one.
+    below the deadline: a slow query then ends on the server too and is not taken for a dead one. It
+    holds for connections that a request opens; the worker's and the commands' may take their time.
     """
     parsed = database_url(url)
     options: dict[str, Any] = {
@@ -199,7 +200,7 @@ def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -
         connection = PostgresConnection.connect(*arguments, autocommit=True, **options)
         try:
             limits = f"SET lock_timeout = {int(lock_timeout * 1000)}"
-            if statement_timeout is not None:
+            if statement_timeout is not None and budget.remaining() is not None:
                 limits += f"; SET statement_timeout = {int(statement_timeout * 1000)}"
             connection.execute(limits.encode(), prepare=False)
             connection.autocommit = False
@@ -210,7 +211,7 @@ def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -
 
     def mariadb() -> MariaDbConnection:
         limits = f"innodb_lock_wait_timeout = {max(1, round(lock_timeout))}"
-        if statement_timeout is not None:
+        if statement_timeout is not None and budget.remaining() is not None:
             limits += f" /*M! , max_statement_time = {statement_timeout:.3f} */"
         connection = MariaDbConnection(
             *arguments, **options, init_command=f"SET time_zone = '+00:00', {limits}"

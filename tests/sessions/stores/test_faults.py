@@ -17,8 +17,9 @@ from sqlalchemy import make_url, text
 from app.sessions.store import DataKey, Saved, StoreUnavailable, Version
 from app.sessions.stores import ServedStore
 from app.sessions.stores.breaker import Breaker, BreakerState
+from app.sessions.stores.budget import limit
 from app.sessions.stores.connections import redis_client
-from app.sessions.stores.deadline import limit, sql_engine, transaction
+from app.sessions.stores.engines import sql_engine, transaction
 from app.sessions.stores.redis import RedisStore
 from app.sessions.stores.sql import SqlStore
 from tests.conftest import PAYLOADS

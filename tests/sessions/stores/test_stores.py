@@ -41,7 +41,10 @@ def test_stores_are_found_by_name(stores: Stores) -> None:
 
 
 def test_an_unconfigured_store_is_named_with_those_that_are(stores: Stores) -> None:
-    with pytest.raises(StoreNotConfigured, match=r"'filesystem'; configured: redis, sql"):
+    with pytest.raises(
+        StoreNotConfigured,
+        match=r"filesystem did not answer: no such store is configured; there are: redis, sql",
+    ):
         stores["filesystem"]
 
 

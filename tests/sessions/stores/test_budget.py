@@ -11,54 +11,54 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, text
 
 from app.sessions.store import StoreUnavailable
-from app.sessions.stores import deadline
-from app.sessions.stores.breaker import Breaker, BreakerState
+from app.sessions.stores import budget
+from app.sessions.stores.breaker import Breaker, BreakerState, answering
 from app.sessions.stores.engines import database_url, engine_options, sql_engine, transaction
 
 
 def test_without_a_budget_nothing_is_cut_short() -> None:
-    assert deadline.remaining() is None
-    assert deadline.timeout(5.0) == 5.0
+    assert budget.remaining() is None
+    assert budget.timeout(5.0) == 5.0
 
 
 def test_only_waiting_is_charged() -> None:
-    with deadline.limit(0.5):
+    with budget.limit(0.5):
         time.sleep(0.02)
-        assert deadline.remaining() == 0.5
-        with deadline.waiting():
+        assert budget.remaining() == 0.5
+        with budget.waiting():
             time.sleep(0.02)
-        assert (deadline.remaining() or 0) < 0.49
+        assert (budget.remaining() or 0) < 0.49
 
 
 def test_a_wait_inside_a_wait_is_charged_once_and_seen_while_it_runs() -> None:
-    with deadline.limit(0.5):
-        with deadline.waiting(), deadline.waiting():
+    with budget.limit(0.5):
+        with budget.waiting(), budget.waiting():
             time.sleep(0.05)
-            assert (deadline.remaining() or 0) < 0.46
-        assert (deadline.remaining() or 0) > 0.3
+            assert (budget.remaining() or 0) < 0.46
+        assert (budget.remaining() or 0) > 0.3
 
 
 def test_a_spent_budget_raises_before_the_next_wait() -> None:
-    with deadline.limit(0.5):
-        deadline.charge(0.6)
-        assert deadline.remaining() == 0.0
-        with pytest.raises(deadline.DeadlineExceeded):
-            deadline.timeout(5.0)
+    with budget.limit(0.5):
+        budget.charge(0.6)
+        assert budget.remaining() == 0.0
+        with pytest.raises(budget.DeadlineExceeded):
+            budget.timeout(5.0)
 
 
 def test_a_chunk_of_a_stream_gets_a_budget_of_its_own() -> None:
-    deadline.start(0.5)
-    deadline.charge(0.5)
-    deadline.start(0.5)
-    assert deadline.remaining() == 0.5
-    deadline.clear()
-    assert deadline.remaining() is None
+    budget.start(0.5)
+    budget.charge(0.5)
+    budget.start(0.5)
+    assert budget.remaining() == 0.5
+    budget.clear()
+    assert budget.remaining() is None
 
 
 def test_a_budget_belongs_to_its_thread() -> None:
     seen: list[float | None] = []
-    with deadline.limit(0.5):
-        thread = threading.Thread(target=lambda: seen.append(deadline.remaining()))
+    with budget.limit(0.5):
+        thread = threading.Thread(target=lambda: seen.append(budget.remaining()))
         thread.start()
         thread.join()
     assert seen == [None]
@@ -68,7 +68,7 @@ def test_an_open_breaker_lets_one_probe_through() -> None:
     breaker = Breaker("redis", open_for=0.0)
     with pytest.raises(StoreUnavailable), breaker.answering():
         time.sleep(0.11)
-        raise deadline.DeadlineExceeded
+        raise budget.DeadlineExceeded
     assert breaker.state.value == "half-open"
     refused = pytest.raises(StoreUnavailable, match="not asked again")
     with breaker.answering(), refused, breaker.answering():
@@ -156,7 +156,7 @@ def test_a_transaction_can_be_begun_again_and_again_within_a_budget(
     engine: Engine, seconds: float
 ) -> None:
     for n in range(12):
-        with deadline.limit(seconds), transaction(engine) as connection:
+        with budget.limit(seconds), transaction(engine) as connection:
             connection.execute(text("UPDATE tally SET n = :n"), {"n": n})
     assert tally(engine) == 11
 
@@ -172,7 +172,7 @@ def test_a_row_lock_is_waited_for_no_longer_than_the_budget(postgresql_url: str)
         holder.execute(change)
         began = time.monotonic()
         with (
-            deadline.limit(0.3),
+            budget.limit(0.3),
             pytest.raises(StoreUnavailable, match="lock"),
             breaker.answering(),
             transaction(engine) as connection,
@@ -205,7 +205,7 @@ def test_a_slow_query_ends_on_the_server_and_is_not_taken_for_a_dead_one(
 ) -> None:
     engine, breaker = sql_engine(postgresql_url, statement_timeout=0.2), Breaker("database")
     with (
-        deadline.limit(0.8),
+        budget.limit(0.8),
         pytest.raises(StoreUnavailable),
         breaker.answering(),
         engine.connect() as connection,
@@ -240,9 +240,9 @@ def test_flask_sqlalchemy_takes_the_options(
         assert db.session.execute(text("SELECT count(*) FROM tally")).scalar_one() == 0
         if database == "postgresql_url":
             with (
-                deadline.limit(0.1),
+                budget.limit(0.1),
                 pytest.raises(StoreUnavailable),
-                deadline.answering("database"),
+                answering("database"),
             ):
                 db.session.execute(text("SELECT pg_sleep(10)"))
         db.session.remove()
