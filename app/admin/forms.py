@@ -42,7 +42,10 @@ class RevocationForm(Form):
         typed = "".join(c for c in field.data or "" if c not in " ,.’'")
         if typed != str(self._expected):
             raise ValidationError(
-                _l("The list has %(count)s sessions: type that.", count=number(self._expected))
+                _l(
+                    "Type the number of sessions in the list: %(count)s.",
+                    count=number(self._expected),
+                )
             )
 
 
