@@ -1,0 +1,152 @@
+"""Two web servers on one ledger, for every database and store; what they printed is shown on failure."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app import create_app
+from tests import servers
+from tests import site as site_module
+from tests.processes.barrier import Barrier
+from tests.processes.web import Person, Web
+from tests.site import CAST, Site
+
+DATABASES = ("sqlite", "postgresql")
+STORES = ("valkey", "redis", "sql")
+_running: list[Web] = []
+_marks = count()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Show what the servers printed beside a failure."""
+    report = yield
+    if report.failed:
+        for web in _running:
+            report.sections.append((f"server on port {web.port}", web.printed[-8000:]))
+    return report
+
+
+@dataclass
+class Deployment:
+    """Two web server processes, the same site seen from the test's own process, and the barrier."""
+
+    site: Site
+    webs: tuple[Web, Web]
+    barrier: Barrier
+    store: str
+
+    def entered(self, name: str) -> Person:
+        """Return a person who has signed in, at the first server."""
+        person = Person()
+        person.enter(self.webs[0], name)
+        return person
+
+    @property
+    def cookie_name(self) -> str:
+        return str(self.site.app.config["SESSION_COOKIE_NAME"])
+
+    def holdings(self) -> list[bytes]:
+        """Return every payload in either store."""
+        found: list[bytes] = []
+        redis = getattr(self.site.system.stores.get("redis"), "_client", None)
+        if redis is not None:
+            prefix = self.site.app.config["SESSION_KEY_PREFIX"]
+            found += [redis.get(key) or b"" for key in redis.scan_iter(f"{prefix}*")]
+        rows = self.site.system.ledger.read(text("SELECT payload FROM session_payloads"))
+        return found + [bytes(row.payload) for row in rows]
+
+
+@pytest.fixture
+def barrier() -> Iterator[Barrier]:
+    with Barrier() as made:
+        yield made
+
+
+@pytest.fixture
+def mark() -> str:
+    """A text that no other test writes."""
+    return f"mark-{next(_marks)}-of-this-test"
+
+
+def redis_of(request: pytest.FixtureRequest, store: str) -> str | None:
+    """Return the URL of an emptied server, None for the SQL store."""
+    if store == "sql":
+        return None
+    server: servers.RedisServer = request.getfixturevalue(f"{store}_process")
+    server.reset()
+    return server.url
+
+
+@pytest.fixture(scope="package")
+def new_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], str]]:
+    """Make a migrated database with the cast, on the backend that is asked for."""
+    made: list[str] = []
+
+    def new(backend: str) -> str:
+        if backend == "sqlite":
+            template: Path = request.getfixturevalue("sqlite_template")
+            return site_module.copied_sqlite(template, tmp_path_factory.mktemp("served"))
+        name = servers.unique_name()
+        made.append(name)
+        admin_url = request.getfixturevalue("postgresql_admin_url")
+        named = request.getfixturevalue("postgresql_template")
+        return site_module.copied_postgresql(admin_url, named, name)
+
+    yield new
+    for name in made:
+        servers.drop_postgresql_database(request.getfixturevalue("postgresql_admin_url"), name)
+
+
+def settings_for(url: str, redis: str | None, **overrides: object) -> dict[str, object]:
+    """Return a site's settings; tests that fail on purpose want a 500, not a traceback."""
+    if redis is None:
+        overrides["SESSION_STORE_BY_ROLE"] = dict.fromkeys(set(CAST.values()), "sql")
+    return site_module.settings(url, redis, **overrides) | {"TESTING": False}
+
+
+@pytest.fixture(
+    scope="package",
+    params=[(database, store) for database in DATABASES for store in STORES],
+    ids="-".join,
+)
+def deployment(
+    request: pytest.FixtureRequest, new_url: Callable[[str], str]
+) -> Iterator[Deployment]:
+    """Two server processes, on each database and each store of members' sessions in turn."""
+    database, store = request.param
+    redis = redis_of(request, store)
+    settings = settings_for(new_url(database), redis)
+    with serving("tests.processes.served", settings) as (webs, barrier):
+        site = Site(create_app(settings))
+        yield Deployment(site, webs, barrier, "sql" if redis is None else "redis")
+        site.close()
+
+
+@contextmanager
+def serving(
+    application: str, settings: dict[str, object]
+) -> Iterator[tuple[tuple[Web, Web], Barrier]]:
+    """Serve an application from two processes for a block; both are stopped by their own pid."""
+    with ExitStack() as stack:
+        barrier = Barrier()
+        webs = (
+            Web(application, settings, barrier.port),
+            Web(application, settings, barrier.port),
+        )
+        for web in webs:
+            _running.append(web)
+            stack.callback(web.close)
+            stack.callback(_running.remove, web)
+        stack.callback(barrier.close)
+        for web in webs:
+            web.until_up()
+        yield webs, barrier
