@@ -13,8 +13,6 @@ from flask.json.tag import JSONTag, TagDateTime, TaggedJSONSerializer
 
 from app.sessions.store import UnreadablePayload
 
-_MSGPACK = msgspec.msgpack.Encoder()
-_JSON = msgspec.json.Encoder()
 _PLAIN = (str, int, float, bool, type(None))
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
 
@@ -42,6 +40,18 @@ class _Tagger(TaggedJSONSerializer):
 
 
 _tagger = _Tagger()
+
+
+def _as_plain(value: Any) -> Any:
+    """Return a value of a subclass of a plain type as that type: msgspec takes no subclass."""
+    for plain in (str, int, float):
+        if isinstance(value, plain):
+            return plain(value)
+    raise TypeError(f"a {type(value).__name__} is none of the types that a session holds")
+
+
+_MSGPACK = msgspec.msgpack.Encoder(enc_hook=_as_plain)
+_JSON = msgspec.json.Encoder(enc_hook=_as_plain)
 
 
 class PayloadTooLarge(ValueError):
@@ -141,4 +151,4 @@ def _merge_list(base: list[Any], mine: list[Any], theirs: list[Any]) -> list[Any
 
 
 def _tagged(value: Any) -> Any:
-    return value if isinstance(value, _PLAIN) else _tagger.tag(value)
+    return value if type(value) in _PLAIN else _tagger.tag(value)
