@@ -1,0 +1,281 @@
+"""The staff site by its pages: lists and their formats, refusals in words, who is offered what."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+
+from app.audit.trail import Actor
+from app.auth import changes
+from app.listing import safe_cell
+from tests.site import PASSWORD, Site, clock_moved
+
+KEYS = {
+    "reference",
+    "user",
+    "role",
+    "store",
+    "state",
+    "started_at",
+    "last_seen_at",
+    "idle_expires_at",
+    "absolute_expires_at",
+    "ip",
+    "client",
+    "user_agent",
+    "ended_at",
+    "end_reason",
+    "ended_by",
+    "note",
+    "present",
+}
+
+
+def test_the_sessions_list_serves_json_as_promised(site: Site) -> None:
+    site.signed_in("alice")
+    body = site.signed_in("ada").get("/admin/sessions?format=json").json
+    assert body is not None
+    assert set(body) == {"sessions", "total", "next", "unavailable"}
+    assert (body["total"], body["next"], body["unavailable"]) == (2, None, [])
+    assert all(set(row) == KEYS for row in body["sessions"])
+    first = body["sessions"][0]
+    assert (first["user"], first["state"], first["present"]) == ("ada", "live", True)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["started_at"])
+
+
+def test_json_and_csv_follow_the_filters_of_the_page(site: Site) -> None:
+    site.signed_in("alice", ip="10.31.4.7")
+    ada = site.signed_in("ada")
+    for query in ("user=alice", "ip=10.31.0.0/16", "store=redis", "role=member", "q=ali"):
+        page = ada.get(f"/admin/sessions?{query}").text
+        assert "10.31.4.7" in page
+        assert "this session" not in page
+        body = ada.get(f"/admin/sessions?{query}&format=json").json
+        assert body is not None
+        assert [row["user"] for row in body["sessions"]] == ["alice"]
+        lines = list(
+            csv.DictReader(io.StringIO(ada.get(f"/admin/sessions?{query}&format=csv").text))
+        )
+        assert [line["user"] for line in lines] == ["alice"]
+    assert len(site.events("data.exported")) == 5
+
+
+@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_a_cell_that_looks_like_a_formula_is_made_text(value: str) -> None:
+    assert safe_cell(value) == "'" + value
+
+
+def test_a_hostile_user_agent_is_text_on_the_page_and_in_csv(site: Site) -> None:
+    site.signed_in("alice", "=cmd|'/c calc'!A1<script>alert(1)</script>")
+    ada = site.signed_in("ada")
+    (row,) = site.live("alice")
+    assert "<script>alert" not in ada.get(f"/admin/sessions/{row.reference}").text
+    assert "\"'=cmd" in ada.get("/admin/sessions?user=alice&format=csv").text or (
+        ",'=cmd" in ada.get("/admin/sessions?user=alice&format=csv").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "beside"),
+    [
+        ("ip=nonsense", 'aria-describedby="f-ip-error"'),
+        ("store=floppy", 'aria-describedby="f-store-error"'),
+        ("role=king", 'aria-describedby="f-role-error"'),
+        ("state=gone", 'aria-describedby="f-state-error"'),
+        ("colour=red", "There is no filter"),
+        ("after=garbage", "damaged"),
+        ("format=xml", "Use json or csv"),
+    ],
+)
+def test_a_bad_filter_is_refused_beside_its_field(site: Site, query: str, beside: str) -> None:
+    response = site.signed_in("vera").get(f"/admin/sessions?{query}")
+    assert response.status_code == 400
+    assert beside in response.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/sessions/aaaaaaaaaa",
+        "/admin/sessions/x",
+        "/admin/users/999999",
+        "/admin/users/99999999999999999999999",
+        "/admin/revocations/999999",
+        "/admin/revocations/99999999999999999999999",
+    ],
+)
+def test_what_does_not_exist_is_a_404_page(site: Site, path: str) -> None:
+    response = site.signed_in("ada").get(path)
+    assert response.status_code == 404
+    assert "Nothing is here" in response.text
+
+
+def test_each_role_is_offered_what_it_may_do(site: Site) -> None:
+    site.signed_in("alice")
+    (row,) = site.live("alice")
+    offered = {}
+    for name in ("vera", "ops", "otto", "ada"):
+        browser = site.signed_in(name)
+        listed = browser.get("/admin/sessions").text
+        shown = browser.get(f"/admin/sessions/{row.reference}").text
+        user = browser.get(f"/admin/users/{site.user_id('alice')}").text
+        offered[name] = {
+            "tick": 'type="checkbox" name="reference"' in listed,
+            "revoke": "Revoke this session" in shown,
+            "values": "Values are never shown" in shown,
+            "audit": 'href="/admin/audit"' in listed,
+            "disable": "Disable…" in user,
+            "role": "Change the role…" in user,
+        }
+    nothing = dict.fromkeys(offered["vera"], False)
+    assert offered["vera"] == nothing
+    assert offered["ops"] == nothing | {"tick": True, "revoke": True, "disable": True}
+    assert offered["otto"] == nothing | {"values": True, "audit": True}
+    assert offered["ada"] == dict.fromkeys(nothing, True)
+
+
+def test_an_operator_gets_no_box_for_an_administrator_or_for_oneself(site: Site) -> None:
+    site.signed_in("ada")
+    site.signed_in("alice")
+    page = site.signed_in("ops").get("/admin/sessions").text
+    (alice,) = site.live("alice")
+    assert re.findall(r'name="reference" value="(\w+)"', page) == [alice.reference]
+
+
+def test_a_review_asks_for_a_reason_and_for_the_count_where_staff_are_hit(site: Site) -> None:
+    site.signed_in("vera")
+    ada = site.signed_in("ada")
+    (row,) = site.live("vera")
+    review = ada.post(
+        "/admin/revocations", {"reference": row.reference}, form="/admin/sessions"
+    ).location
+    refused = ada.post(review, {"reason": "", "count": "7", "note": "keep me"})
+    assert refused.status_code == 422
+    assert "Choose a reason." in refused.text
+    assert "Type the number of sessions in the list: 1." in refused.text
+    assert "keep me" in refused.text
+    assert len(site.live("vera")) == 1
+    assert ada.post(review, {"reason": "policy", "count": "1"}).status_code == 303
+    assert site.live("vera") == []
+    assert "1 of 1 gone." in ada.get(review).text
+
+
+def test_a_review_that_is_too_old_ends_nothing_and_says_so(site: Site) -> None:
+    site.signed_in("alice")
+    ops = site.signed_in("ops")
+    (row,) = site.live("alice")
+    review = ops.post(
+        "/admin/revocations", {"reference": row.reference}, form="/admin/sessions"
+    ).location
+    with clock_moved(301):
+        assert "This list is no longer valid." in ops.get(review).text
+        assert ops.post(review, {"reason": "incident"}).status_code == 409
+    assert len(site.live("alice")) == 1
+
+
+def test_another_person_does_not_see_a_review(site: Site) -> None:
+    site.signed_in("alice")
+    ops, ada = site.signed_in("ops"), site.signed_in("ada")
+    (row,) = site.live("alice")
+    review = ops.post(
+        "/admin/revocations", {"reference": row.reference}, form="/admin/sessions"
+    ).location
+    assert ada.get(review).status_code == 404
+
+
+def test_one_s_own_session_is_held_back_and_the_page_says_why(site: Site) -> None:
+    ada = site.signed_in("ada")
+    (row,) = site.live("ada")
+    response = ada.post("/admin/revocations", {"reference": row.reference}, form="/admin/sessions")
+    assert response.location == "/admin/sessions"
+    assert "This is your own session." in ada.get("/admin/sessions").text
+
+
+def test_all_that_match_are_frozen_with_the_query_s_filter(site: Site) -> None:
+    for name in ("alice", "bob", "vera"):
+        site.signed_in(name)
+    ops = site.signed_in("ops")
+    freeze = "/admin/revocations?role=member"
+    review = ops.post(freeze, {"all_matching": "1"}, form="/admin/sessions").location
+    assert "Revoke 2 sessions?" in ops.get(review).text
+    ops.post(review, {"reason": "incident"})
+    assert site.live("alice") == site.live("bob") == []
+    assert len(site.live("vera")) == 1
+
+
+def test_a_person_is_made_disabled_and_enabled_by_the_pages(site: Site) -> None:
+    ada = site.signed_in("ada")
+    short = {"username": "carol", "role": "viewer", "password": "short"}
+    refused = ada.post("/admin/users/new", short)
+    assert refused.status_code == 422
+    assert 'aria-describedby="password-hint password-error"' in refused.text
+    assert 'value="carol"' in refused.text
+    assert "short" not in re.findall(r'name="password"[^>]*value="([^"]*)"', refused.text)
+    made = ada.post("/admin/users/new", {**short, "password": PASSWORD})
+    assert made.status_code == 303
+    carol = site.signed_in("carol")
+    assert ada.post(f"{made.location}/disable").status_code == 303
+    assert not carol.is_signed_in()
+    assert site.browser().sign_in("carol").status_code == 422
+    assert ada.post(f"{made.location}/enable").status_code == 303
+    assert site.browser().sign_in("carol").status_code == 303
+
+
+def test_the_password_is_asked_again_before_a_person_is_changed(site: Site) -> None:
+    ada = site.signed_in("ada")
+    page = f"/admin/users/{site.user_id('alice')}/disable"
+    with clock_moved(601):
+        led = ada.get(page)
+        assert led.location == f"/reauth?next={page}"
+        wrong = ada.post(led.location, {"password": "wrong"})
+        assert wrong.status_code == 422
+        back = ada.post(led.location, {"password": PASSWORD, "next": page})
+        assert back.location == page
+        assert ada.get(page).status_code == 200
+
+
+def test_the_last_administrator_stays(site: Site) -> None:
+    with site.app.test_request_context():
+        changes.create_user("eve", "admin", PASSWORD, actor=Actor.cli("test"))
+    eve = site.signed_in("eve")
+    assert eve.post(f"/admin/users/{site.user_id('ada')}/disable").status_code == 303
+    assert eve.get(f"/admin/users/{site.user_id('eve')}/disable").status_code in (200, 422)
+    refused = eve.post(f"/admin/users/{site.user_id('eve')}/disable")
+    assert refused.status_code == 422
+
+
+def test_four_empty_lists_say_four_different_things(site: Site) -> None:
+    ada = site.signed_in("ada")
+    assert "No session has ended yet" in ada.get("/admin/sessions?state=ended").text
+    assert "No session matches" in ada.get("/admin/sessions?user=nobody").text
+    assert "Nothing has been revoked yet" in ada.get("/admin/revocations").text
+
+
+@pytest.mark.parametrize("path", ["sessions", "users", "audit", "revocations", "stores", "policy"])
+def test_every_list_serves_json_and_csv(site: Site, path: str) -> None:
+    ada = site.signed_in("ada")
+    assert ada.get(f"/admin/{path}?format=json").is_json
+    response = ada.get(f"/admin/{path}?format=csv")
+    assert response.mimetype == "text/csv"
+    assert response.headers["Content-Disposition"].startswith("attachment")
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_a_denied_sign_in_says_what_to_do(make_site: Callable[..., Site]) -> None:
+    site = make_site(SESSION_LIMIT_POLICY="deny")
+    site.signed_in("alice")
+    response = site.browser().sign_in("alice")
+    assert response.status_code == 409
+    assert "You are already signed in with 1 session" in response.text
+
+
+def test_a_throttled_sign_in_says_when_to_try_again(site: Site) -> None:
+    browser = site.browser()
+    answers = [browser.sign_in("alice", "wrong guess") for _ in range(40)]
+    last = answers[-1]
+    assert answers[0].status_code == 422
+    assert last.status_code == 429
+    assert int(last.headers["Retry-After"]) > 0
+    assert "Too many attempts. Try again in" in last.text
