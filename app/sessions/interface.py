@@ -306,6 +306,8 @@ class RollcallSession(LazyMapping):
             response.set_cookie(name, self._new_id, expires=expires, **attributes)
         elif self._forget:
             response.delete_cookie(name, **attributes)
+            # Chromium keeps even no-store pages for its back button, until it is told not to.
+            response.headers["Clear-Site-Data"] = '"cache"'
         visitors = interface.visitors
         if self._is_visitor() and self._loaded and self.modified:
             cookie = SecureCookieSession(dict(self))
