@@ -42,10 +42,14 @@ class Console:
         self._said.append((url, text))
 
     def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "info" and message.text.startswith("Clear-Site-Data header on"):
+            return
         self._add(message.location["url"], f"{message.type}: {message.text}")
 
     def _failed(self, request: Request) -> None:
-        self._add(request.url, f"not loaded: {request.failure}")
+        # A person who clicks on does not wait for the icon of the page before.
+        if request.failure != "net::ERR_ABORTED":
+            self._add(request.url, f"not loaded: {request.failure}")
 
     def _dialog(self, dialog: Dialog) -> None:
         self._add(dialog.page.url if dialog.page else "", f"dialog: {dialog.message}")
@@ -83,7 +87,7 @@ class Person:
         self.page.wait_for_url("**/login?signed_out=1")
 
     def click(self, role: Any, name: str) -> None:
-        self.page.get_by_role(role, name=name).click()
+        self.page.get_by_role(role, name=name, exact=True).click()
 
     @property
     def text(self) -> str:
@@ -123,4 +127,4 @@ def watched(new_context: NewContext, url: str) -> Iterator[People]:
     """Yield people; when the test is over, no console may have said anything."""
     people = People(new_context, url)
     yield people
-    assert people.console.findings == []
+    assert not people.console.findings, "\n".join(people.console.findings)
