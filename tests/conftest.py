@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import MetaData, delete
 
+from app import create_app
+from app.columns import skew
 from app.sessions.stores import ServedStore
 from app.sessions.stores.connections import redis_client
 from app.sessions.stores.engines import sql_engine
 from app.sessions.stores.redis import RedisStore
 from app.sessions.stores.sql import SqlStore, payload_table
-from app import create_app
-from app.columns import skew
 from tests import servers
 from tests import site as site_module
 from tests.site import Site
