@@ -10,6 +10,7 @@ from app.admin.forms import RevocationForm
 from app.admin.helpers import ID, person, sessions_in_words
 from app.admin.words import receipt_verdict
 from app.auth.access import require_step_up, requires
+from app.auth.forms import safe_next
 from app.listing import asked_format, csv_response, record
 from app.people.models import Permission
 from app.sessions import revocation
@@ -22,6 +23,7 @@ from app.texts import gettext as _
 
 blueprint = Blueprint("revocations", __name__)
 
+_NO_FILTERS = ("all_matching", "csrf_token", "next")
 _PER_PAGE = 50
 _SHOWN = 200
 _COLUMNS = (
@@ -81,7 +83,8 @@ def freeze() -> ResponseReturnValue:
         abort(403, str(error))
     except NothingToRevoke as error:
         flash(_("Nothing was revoked. %(why)s", why=str(error)), "warning")
-        return redirect(url_for("admin.sessions.index"), 303)
+        back = safe_next(request.form.get("next"), url_for("admin.sessions.index"))
+        return redirect(back, 303)
     return redirect(url_for("admin.revocations.show", revocation_id=frozen.id), 303)
 
 
@@ -90,7 +93,7 @@ def _targets() -> Targets:
     form = request.form
     if form.get("all_matching"):
         source = request.args or form
-        query = {k: v for k, v in source.items() if v and k not in ("all_matching", "csrf_token")}
+        query = {k: v for k, v in source.items() if v and k not in _NO_FILTERS}
         return Targets(matching=SessionFilter.from_query(query))
     if user := form.get("user"):
         if not user.isdecimal() or len(user) > 18:
