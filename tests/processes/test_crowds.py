@@ -1,4 +1,4 @@
-"""Many at once, from four processes: 200 sign-ins of one user over both stores, 100 revocations of one session."""
+"""Many at once, from four processes: sign-ins of one user over both stores, revocations of one session."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
