@@ -1,6 +1,6 @@
 """The start page, one's own sessions and one's own password."""
 
-from flask import Blueprint, abort, flash, jsonify, redirect, render_template, session, url_for
+from flask import Blueprint, abort, flash, jsonify, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -17,6 +17,7 @@ from app.auth.views import throttled_text
 from app.filters import number
 from app.listing import SESSION_COLUMNS, asked_format, csv_response, session_record
 from app.people.models import Permission
+from app.sessions.interface import session
 from app.sessions.search import get, of_user
 from app.sessions.system import system
 from app.texts import gettext as _
@@ -128,7 +129,7 @@ def change_password() -> ResponseReturnValue:
     problem, status, headers = None, 422, {}
     if form.validate_on_submit():
         try:
-            ended = change_own_password(form.current_password.data, form.password.data)
+            ended = change_own_password(form.current_password.data or "", form.password.data or "")
         except ChangeRefused as error:
             if error.field in form.data:
                 form[error.field].errors = [*form[error.field].errors, error.message]

@@ -154,7 +154,7 @@ def create() -> ResponseReturnValue:
     form = NewUserForm()
     problem = None
     if form.validate_on_submit():
-        name, role, password = form.username.data, form.role.data, form.password.data
+        name, role, password = form.username.data or "", form.role.data, form.password.data or ""
         try:
             user_id = changes.create_user(name, role, password, actor=person())
         except ChangeRefused as error:
@@ -209,7 +209,9 @@ CHANGES = {
         done=_l("The role is changed."),
         form=RoleForm,
         permission=Permission.ADMINISTER,
-        act=lambda user_id, form: changes.change_role(user_id, form.role.data, actor=person()),
+        act=lambda user_id, form: changes.change_role(
+            user_id, form.role.data or "", actor=person()
+        ),
     ),
     "password": Change(
         label=_l("Reset the password…"),
@@ -219,7 +221,7 @@ CHANGES = {
         form=NewPasswordForm,
         permission=Permission.ADMINISTER,
         act=lambda user_id, form: changes.reset_password(
-            user_id, form.password.data, actor=person()
+            user_id, form.password.data or "", actor=person()
         ),
     ),
     "disable": Change(

@@ -4,7 +4,7 @@ A form that is refused is answered 422, whatever was wrong with it, so that a wr
 unknown name and a disabled user cannot be told apart; 429 when throttled, 409 at the session limit.
 """
 
-from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -21,6 +21,7 @@ from app.auth.sign_in import (
 from app.auth.throttle import Throttled
 from app.filters import number
 from app.people.models import Permission
+from app.sessions.interface import session
 from app.texts import gettext as _
 from app.texts import ngettext
 
@@ -45,7 +46,7 @@ def submit_login() -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _login_page(form, status=422)
     try:
-        verified = authenticate(form.username.data, form.password.data)
+        verified = authenticate(form.username.data or "", form.password.data or "")
         sign_in(verified, verified.password_hash)
     except SignInRefused:
         return _login_page(form, _("The user name or the password is wrong."), 422)
@@ -81,7 +82,7 @@ def submit_reauth() -> ResponseReturnValue:
     problem, status, headers = None, 422, {}
     if form.validate_on_submit():
         try:
-            step_up(form.password.data)
+            step_up(form.password.data or "")
         except SignInRefused:
             problem = _("The password is wrong.")
         except Throttled as error:
