@@ -1,0 +1,267 @@
+"""Two cookies, the same attributes on set and delete, set only by the response that made the id."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+from flask import session
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from tests.sessions.helpers import add_view, counted, with_cookie
+from tests.servers import RedisServer
+from tests.site import PASSWORD, Site, clock_moved
+
+PRODUCTION = {
+    "ROLLCALL_ENV": "production",
+    "SECRET_KEY": "w4Y8kq0zRr2nT6vB1xLm9pHsGd3fJ7cA",
+}
+
+
+def attributes(header: str) -> set[str]:
+    """Return a Set-Cookie's attributes without name, value and age."""
+    return {
+        part.strip().lower()
+        for part in header.split(";")[1:]
+        if not part.strip().lower().startswith(("expires", "max-age"))
+    }
+
+
+def set_cookies(response: Any, name: str) -> list[str]:
+    return [h for h in response.headers.getlist("Set-Cookie") if h.startswith(f"{name}=")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"httponly", "path=/", "samesite=lax"}),
+        (
+            {"SESSION_COOKIE_SAMESITE": "Strict", "SESSION_COOKIE_PATH": "/app"},
+            {"httponly", "path=/app", "samesite=strict"},
+        ),
+        (
+            {
+                "SESSION_COOKIE_SECURE": True,
+                "SESSION_COOKIE_PARTITIONED": True,
+                "SESSION_COOKIE_SAMESITE": "None",
+                "SESSION_COOKIE_NAME": "session",
+                "VISITOR_COOKIE_NAME": "visitor",
+                "SESSION_COOKIE_DOMAIN": "localhost",
+            },
+            {"httponly", "path=/", "samesite=none", "secure", "partitioned", "domain=localhost"},
+        ),
+        (PRODUCTION, {"httponly", "path=/", "samesite=lax", "secure"}),
+    ],
+    ids=["development", "strict below a path", "partitioned with a domain", "production"],
+)
+def test_a_cookie_is_deleted_with_the_attributes_that_it_was_set_with(
+    make_site: Callable[..., Site], given: dict[str, object], expected: set[str]
+) -> None:
+    site = make_site(**given)
+    name = site.app.config["SESSION_COOKIE_NAME"]
+    prefix = str(given.get("SESSION_COOKIE_PATH", ""))
+    base = "https://localhost" if site.app.config["SESSION_COOKIE_SECURE"] else "http://localhost"
+    options = {"base_url": f"{base}{prefix}"}
+    client = site.app.test_client()
+    values = {"username": "alice", "password": PASSWORD, "csrf_token": token(client, options)}
+    signed_in = client.post("/login", data=values, **options)
+    assert signed_in.status_code == 303
+    (made,) = set_cookies(signed_in, name)
+    assert attributes(made) == expected
+    values = {"csrf_token": token(client, options, "/account/sessions")}
+    (gone,) = set_cookies(client.post("/logout", data=values, **options), name)
+    assert attributes(gone) == expected
+    assert gone.startswith(f"{name}=;")
+    assert "expires=thu, 01 jan 1970" in gone.lower()
+    assert client.get("/account/sessions", **options).status_code == 303
+
+
+def token(client: Any, options: dict[str, str], path: str = "/login") -> str:
+    text: str = client.get(path, **options).text
+    return text.split('name="csrf_token"')[1].split('value="')[1].split('"')[0]
+
+
+def test_in_production_both_cookies_are_bound_to_the_host(make_site: Callable[..., Site]) -> None:
+    site = make_site(**PRODUCTION)
+
+    def put() -> str:
+        session["fruit"] = "pear"
+        return "kept"
+
+    add_view(site, "/put", put)
+    response = site.app.test_client().get("/put", base_url="https://localhost")
+    (made,) = response.headers.getlist("Set-Cookie")
+    assert made.startswith("__Host-visitor=")
+    assert attributes(made) == {"httponly", "path=/", "samesite=lax", "secure"}
+    assert site.app.config["SESSION_COOKIE_NAME"] == "__Host-session"
+
+
+def test_the_cookie_ends_with_the_browser_unless_the_session_is_permanent(site: Site) -> None:
+    response = site.browser().sign_in("alice")
+    (made,) = set_cookies(response, "session")
+    assert "expires" not in made.lower()
+    assert "max-age" not in made.lower()
+
+
+def test_a_permanent_sessions_cookie_expires_at_the_absolute_deadline(site: Site) -> None:
+    def keep() -> str:
+        session.permanent = True
+        return "permanent"
+
+    add_view(site, "/permanent", keep)
+    browser = site.browser()
+    browser.get("/permanent")
+    (made,) = set_cookies(browser.sign_in("alice"), "session")
+    expires = next(p for p in made.split("; ") if p.lower().startswith("expires="))[8:]
+    (row,) = site.live("alice")
+    assert abs(parsedate_to_datetime(expires) - row.absolute_expires_at) < timedelta(seconds=1)
+    with browser.client.session_transaction() as held:
+        assert held.permanent
+
+
+def test_signing_in_lets_the_visitors_cookie_go(site: Site) -> None:
+    def put() -> str:
+        session["fruit"] = "pear"
+        return "kept"
+
+    add_view(site, "/put", put)
+    browser = site.browser()
+    browser.get("/put")
+    (gone,) = set_cookies(browser.sign_in("alice"), "visitor")
+    assert gone.startswith("visitor=;")
+    assert browser.client.get_cookie("visitor") is None
+
+
+def test_only_the_response_that_made_the_id_sets_the_cookie(site: Site) -> None:
+    browser = site.signed_in("alice")
+    for path in ("/", "/account/sessions", "/account/password", "/healthz", "/nowhere"):
+        with clock_moved(120):
+            assert set_cookies(browser.get(path), "session") == []
+    saved = browser.post("/", {"note": "milk"})
+    assert saved.status_code == 303
+    assert set_cookies(saved, "session") == []
+
+
+def test_a_response_that_made_an_id_sets_it_though_a_503_replaces_it(
+    site: Site, valkey: RedisServer
+) -> None:
+    def step() -> str:
+        session.regenerate()  # type: ignore[attr-defined]
+        session["fruit"] = "pear"
+        with valkey.client() as client:
+            client.flushall()
+        return "new"
+
+    add_view(site, "/step", step)
+    browser = site.signed_in("alice")
+    old = browser.cookie
+    response = browser.get("/step")
+    assert response.status_code == 503
+    assert len(set_cookies(response, "session")) == 1
+    assert browser.cookie != old
+    assert not with_cookie(site, old or "").is_signed_in()
+    assert browser.get("/account/sessions?format=json").status_code == 200
+
+
+def test_a_page_that_tells_the_reason_deletes_the_cookie_once(site: Site) -> None:
+    browser = site.signed_in("alice")
+    with clock_moved(3600):
+        led = browser.get("/account/sessions")
+        assert set_cookies(led, "session") == []
+        told = browser.get(led.location)
+        assert len(set_cookies(told, "session")) == 1
+        assert browser.cookie is None
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-Passive": "1"}, {"Accept": "application/json"}], ids=["passive", "JSON"]
+)
+def test_a_passive_or_json_request_of_an_ended_session_is_a_401_and_leaves_the_cookie(
+    site: Site, headers: dict[str, str]
+) -> None:
+    browser = site.signed_in("alice")
+    with clock_moved(3600):
+        response = browser.get("/account/sessions", headers=headers)
+        assert response.status_code == 401
+        assert response.json is not None
+        assert "Set-Cookie" not in response.headers
+        assert site.rows()[0].reference in browser.get("/login").text
+
+
+def test_a_late_response_neither_brings_an_old_id_back_nor_deletes_a_new_one(site: Site) -> None:
+    browser = site.browser()
+
+    def slow() -> str:
+        session["fruit"] = "pear"
+        browser.sign_in("alice")
+        return "late"
+
+    add_view(site, "/slow", slow)
+    other = site.signed_in("alice")
+    late = other.get("/slow")
+    assert set_cookies(late, "session") == []
+    assert browser.is_signed_in()
+
+
+def fingerprint(site: Site, valkey: RedisServer) -> tuple[Any, ...]:
+    """Return what the servers hold, to see whether anything was written."""
+    tables = ("user_sessions", "session_payloads", "audit_events", "user_agents", "users")
+    counts = [site.system.ledger.read(text(f"SELECT count(*) FROM {t}"))[0][0] for t in tables]
+    with valkey.client() as client:
+        keys = sorted(client.keys("*"))
+    return (*counts, *keys)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    value=st.one_of(
+        st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=';,"\\')),
+        st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True),
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60),
+    )
+)
+def test_no_invented_cookie_is_anybody_sets_anything_or_writes_anything(
+    site: Site, valkey: RedisServer, value: str
+) -> None:
+    before = fingerprint(site, valkey)
+    for path, status in (("/account/sessions", 303), ("/login", 200), ("/", 200)):
+        response = site.app.test_client(use_cookies=False).get(
+            path, headers={"Cookie": f"session={value}".encode().decode("latin-1")}
+        )
+        assert response.status_code == status
+        assert "Set-Cookie" not in response.headers
+    assert fingerprint(site, valkey) == before
+
+
+@pytest.mark.parametrize("value", ["x" * 4000, "eyJhIjoxfQ.aaaa.bbbb", "\x00", "é", "=;=", ""])
+def test_a_forged_visitors_cookie_is_nobodys_data(site: Site, value: str) -> None:
+    add_view(site, "/dump", lambda: str(dict(session)))
+    response = site.app.test_client(use_cookies=False).get(
+        "/dump", headers={"Cookie": f"visitor={value}".encode().decode("latin-1")}
+    )
+    assert response.text == "{}"
+    assert "Set-Cookie" not in response.headers
+
+
+def test_a_planted_id_is_never_adopted(site: Site) -> None:
+    planted = "P" * 43
+    browser = with_cookie(site, planted)
+    assert browser.sign_in("alice").status_code == 303
+    assert browser.cookie != planted
+    assert not with_cookie(site, planted).is_signed_in()
+
+
+def test_a_remember_cookie_is_neither_read_nor_written(site: Site, valkey: RedisServer) -> None:
+    browser = site.browser()
+    browser.client.set_cookie("remember_token", "1|forged")
+    with counted(site, valkey) as calls:
+        assert not browser.is_signed_in()
+    assert calls.none
+    response = browser.sign_in("alice")
+    assert set_cookies(response, "remember_token") == []
+    assert set_cookies(browser.sign_out(), "remember_token") == []

@@ -1,0 +1,219 @@
+"""The session layer keeps to itself: it commits nothing of the application's and holds no connection."""
+
+from collections.abc import Callable
+
+import pytest
+from flask import session
+from sqlalchemy import insert, select, text, update
+
+from app.audit.trail import Actor
+from app.auth import changes
+from app.auth.sign_in import sign_in, sign_out, step_up
+from app.columns import clock
+from app.extensions import db
+from app.people.models import User
+from app.sessions.isolation import UncommittedWork
+from app.sessions.revocation import Targets, freeze, revoke
+from tests.sessions.helpers import add_view
+from tests.site import PASSWORD, Site, clock_moved
+
+
+def somebody(name: str = "eve") -> User:
+    return User(
+        name=name,
+        name_key=name,
+        role="member",
+        active=True,
+        password_hash="x",
+        created_at=db.session.scalar(select(clock())),
+        password_changed_at=db.session.scalar(select(clock())),
+    )
+
+
+def names(site: Site) -> set[str]:
+    return {row.name for row in site.system.ledger.read(select(User.name))}
+
+
+def test_what_a_view_flushed_and_never_committed_is_not_there_afterwards(any_site: Site) -> None:
+    def flush() -> str:
+        session["n"] = 1
+        db.session.add(somebody())
+        db.session.flush()
+        return "flushed"
+
+    add_view(any_site, "/flush", flush)
+    browser = any_site.signed_in("alice")
+    with clock_moved(120):
+        assert browser.get("/flush").text == "flushed"
+    assert "eve" not in names(any_site)
+    with browser.client.session_transaction() as held:
+        assert held["n"] == 1
+
+
+def test_an_exception_after_a_flush_leaves_no_row(any_site: Site) -> None:
+    def fail() -> str:
+        session["n"] = 1
+        db.session.add(somebody())
+        db.session.flush()
+        raise ZeroDivisionError
+
+    any_site.app.config["PROPAGATE_EXCEPTIONS"] = False
+    add_view(any_site, "/fail", fail)
+    browser = any_site.signed_in("alice")
+    with clock_moved(120):
+        assert browser.get("/fail").status_code == 500
+    assert "eve" not in names(any_site)
+
+
+def test_what_a_view_committed_stays(any_site: Site) -> None:
+    def commit() -> str:
+        session["n"] = 1
+        db.session.add(somebody())
+        db.session.commit()
+        return "committed"
+
+    add_view(any_site, "/commit", commit)
+    browser = any_site.signed_in("alice")
+    with clock_moved(120):
+        assert browser.get("/commit").text == "committed"
+    assert "eve" in names(any_site)
+
+
+def test_a_view_that_reads_with_db_session_may_use_its_session_and_be_touched(
+    any_site: Site,
+) -> None:
+    def read() -> str:
+        count = db.session.scalar(select(User.id).limit(1))
+        session["n"] = count
+        return "read"
+
+    add_view(any_site, "/read", read)
+    browser = any_site.signed_in("alice")
+    with clock_moved(120):
+        assert browser.get("/read").text == "read"
+        (row,) = any_site.live("alice")
+        assert any_site.system.ledger.now() - row.last_seen_at < row.idle_expires_at - row.last_seen_at
+
+
+WRITES: dict[str, Callable[[], object]] = {
+    "unflushed": lambda: db.session.add(somebody()),
+    "flushed": lambda: (db.session.add(somebody()), db.session.flush()),
+    "bulk": lambda: db.session.execute(update(User).values(disabled_at=None)),
+    "insert": lambda: db.session.execute(
+        insert(User).values(
+            name="eve", name_key="eve", role="member", active=True, password_hash="x",
+            created_at=clock(), password_changed_at=clock(),
+        )
+    ),
+    "text": lambda: db.session.execute(text("UPDATE users SET disabled_at = NULL")),
+    "changed": lambda: setattr(db.session.scalars(select(User)).first(), "name", "x"),
+    "deleted": lambda: db.session.delete(db.session.scalars(select(User)).first()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_signing_in_beside_uncommitted_writes_fails_and_names_the_remedy(
+    any_site: Site, kind: str
+) -> None:
+    def view() -> str:
+        alice = db.session.scalars(select(User).where(User.name == "alice")).one()
+        db.session.expunge(alice)
+        WRITES[kind]()
+        with pytest.raises(UncommittedWork, match=r"db.session.commit\(\).*before sign_in\(\)"):
+            sign_in(alice)
+        db.session.rollback()
+        sign_in(alice)
+        return "in"
+
+    add_view(any_site, "/in", view)
+    assert any_site.browser().get("/in").text == "in"
+    assert len(any_site.live("alice")) == 1
+    assert "eve" not in names(any_site)
+
+
+ACTS: dict[str, Callable[[Site], object]] = {
+    "sign_out": lambda site: sign_out(),
+    "step_up": lambda site: step_up(PASSWORD),
+    "freeze": lambda site: freeze(Targets(everyone=True), actor=Actor.cli("test")),
+    "freeze by revoke": lambda site: revoke(["x"], actor=Actor.cli("test"), reason="other"),
+    "create_user": lambda site: changes.create_user("eve", "member", "x", actor=Actor.cli("t")),
+    "disable_user": lambda site: changes.disable_user(1, actor=Actor.cli("t")),
+    "enable_user": lambda site: changes.enable_user(1, actor=Actor.cli("t")),
+    "change_role": lambda site: changes.change_role(1, "viewer", actor=Actor.cli("t")),
+    "reset_password": lambda site: changes.reset_password(1, "x", actor=Actor.cli("t")),
+    "change_own_password": lambda site: changes.change_own_password("x", "y"),
+    "end_own_session": lambda site: changes.end_own_other_sessions(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_every_act_beside_uncommitted_writes_fails_and_is_named(site: Site, act: str) -> None:
+    def view() -> str:
+        db.session.execute(text("UPDATE users SET disabled_at = NULL"))
+        with pytest.raises(UncommittedWork, match=rf"before {act.split(' ')[0]}\(\)"):
+            ACTS[act](site)
+        return "refused"
+
+    add_view(site, "/act", view, signed_in=True)
+    browser = site.signed_in("alice")
+    assert browser.get("/act").text == "refused"
+    assert browser.is_signed_in()
+    assert [event.verb for event in site.events()] == ["session.signed_in"]
+
+
+def test_committed_writes_are_no_hindrance(any_site: Site) -> None:
+    def view() -> str:
+        db.session.execute(text("UPDATE users SET disabled_at = NULL"))
+        db.session.commit()
+        sign_in(db.session.scalars(select(User).where(User.name == "alice")).one())
+        return "in"
+
+    add_view(any_site, "/in", view)
+    assert any_site.browser().get("/in").text == "in"
+
+
+def test_reads_are_no_hindrance(any_site: Site) -> None:
+    def view() -> str:
+        found = db.session.scalars(select(User).where(User.name == "alice")).one()
+        sign_in(found)
+        return "in"
+
+    add_view(any_site, "/in", view)
+    assert any_site.browser().get("/in").text == "in"
+
+
+def test_no_connection_is_held_while_a_view_runs(any_site: Site) -> None:
+    held: list[int] = []
+
+    def look() -> str:
+        session["n"] = 1
+        pools = [any_site.system.ledger.engine.pool, any_site.system.stores["sql"]._engine.pool]  # type: ignore[attr-defined]
+        held.extend(pool.checkedout() for pool in pools)
+        held.append(db.engine.pool.checkedout())
+        return "looked"
+
+    add_view(any_site, "/look", look)
+    for name in ("alice", "ada"):
+        browser = any_site.signed_in(name)
+        with clock_moved(120):
+            browser.get("/look")
+    assert held == [0] * 6
+
+
+def test_a_pool_of_one_serves_a_view_that_uses_both_sessions(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.system._POOL", 1)
+    site = make_site()
+
+    def both() -> str:
+        session["n"] = db.session.scalar(select(User.id).limit(1))
+        db.session.add(somebody())
+        db.session.commit()
+        return str(session["n"])
+
+    add_view(site, "/both", both)
+    browser = site.signed_in("ada")
+    with clock_moved(120):
+        assert browser.get("/both").text.isdecimal()
+    assert "eve" in names(site)
