@@ -5,8 +5,10 @@ nor CSRF, so that they can be shown when the servers behind those are silent.
 """
 
 from http import HTTPStatus
+from typing import Any
 
-from flask import Flask, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
@@ -95,26 +97,23 @@ def _answer(
     if wants_json():
         slug = HTTPStatus(code).name.lower()
         return jsonify(error=slug, title=title, message=text), code, headers
-    page = render_template(
-        "errors/page.html",
-        parent=_parent(code),
-        code=code,
-        title=title,
-        text=text,
-        method=request.method,
-        request_id=request.environ.get(REQUEST_ID),
-    )
-    return page, code, headers
+    if request_ctx.url_adapter is None:
+        # The Host is none of TRUSTED_HOSTS: no URL can be made, so no page either.
+        return Response(f"{title}\n", code, headers, mimetype="text/plain")
+    values = {"code": code, "title": title, "text": text, "method": request.method}
+    return _page(values, plain=code >= 500 or request.endpoint == "static"), code, headers
 
 
-def _parent(code: int) -> str:
-    """Return the layout: with navigation only if asking who is signed in is safe and answered."""
-    if code >= 500 or request.endpoint == "static":
-        return "base.html"
-    try:
-        return "layout.html" if current_user.is_authenticated else "base.html"
-    except StoreUnavailable:
-        return "base.html"
+def _page(values: dict[str, Any], *, plain: bool) -> str:
+    """Render the page, with navigation only if asking who is signed in is safe and answered."""
+    values["request_id"] = request.environ.get(REQUEST_ID)
+    if not plain:
+        try:
+            if current_user.is_authenticated:
+                return render_template("errors/page.html", parent="layout.html", **values)
+        except StoreUnavailable:
+            pass
+    return render_template("errors/page.html", parent="base.html", **values)
 
 
 def _words(code: int) -> tuple[str, str]:

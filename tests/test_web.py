@@ -136,6 +136,21 @@ def test_a_form_without_its_token_is_refused_in_words(site: Site) -> None:
     assert "This form is no longer valid" in response.text
 
 
+def test_a_foreign_host_is_refused_without_a_page(make_site: Callable[..., Site]) -> None:
+    site = make_site(TRUSTED_HOSTS="localhost")
+    response = site.browser().get("/login", headers={"Host": "evil.example"})
+    assert (response.status_code, response.mimetype) == (400, "text/plain")
+    assert "evil.example" not in response.text
+    assert "Content-Security-Policy" in response.headers
+
+
+def test_more_than_the_site_accepts_is_a_413_page(make_site: Callable[..., Site]) -> None:
+    site = make_site(MAX_CONTENT_LENGTH=2000)
+    response = site.browser().client.post("/login", data={"username": "a" * 5000})
+    assert response.status_code == 413
+    assert "Too much was sent" in response.text
+
+
 def test_a_silent_store_is_named_and_signs_nobody_out(
     site: Site, valkey: servers.RedisServer
 ) -> None:
@@ -147,6 +162,7 @@ def test_a_silent_store_is_named_and_signs_nobody_out(
     assert "Redis does not answer" in response.text
     assert "Nobody was signed out by this" in response.text
     assert "Set-Cookie" not in response.headers
+    assert alice.get("/nowhere").status_code == 404
     page = ada.get("/admin/sessions")
     assert page.status_code == 200
     assert "Redis did not answer." in page.text
