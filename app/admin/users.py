@@ -274,6 +274,7 @@ def change(user_id: int, action: str) -> ResponseReturnValue:
         problem=problem,
         title=str(what.title) % {"name": user.name},
         consequence=what.consequence,
+        name=user.name,
         label=str(what.label).rstrip("…"),
         risky=what.risky,
         back=url_for("admin.users.show", user_id=user_id),
