@@ -44,13 +44,13 @@ STATUSES: Mapping[str, LazyString] = {
 END_REASONS: Mapping[str, LazyString] = {
     "signed_out": _l("Signed out"),
     "revoked": _l("Revoked"),
-    "superseded": _l("Superseded by a newer sign-in"),
+    "superseded": _l("Superseded"),
     "idle_timeout": _l("Idle timeout"),
     "absolute_timeout": _l("Absolute timeout"),
     "password_changed": _l("Password changed"),
     "user_disabled": _l("User disabled"),
     "role_changed": _l("Role changed"),
-    "lost": _l("Data lost by its store"),
+    "lost": _l("Data lost"),
     "damaged": _l("Data damaged"),
 }
 
