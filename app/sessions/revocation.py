@@ -235,6 +235,16 @@ def revoke(
 
 def retry_purge(revocation_id: int) -> Receipt | None:
     """Go on with a revocation where it stands: batches, purges, and a new look into the stores."""
+    waiting = (
+        select(UserSession.id, UserSession.store, UserSession.data_key)
+        .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
+        .where(
+            RevocationTarget.revocation_id == revocation_id,
+            UserSession.ended_at.is_not(None),
+            UserSession.purged_at.is_(None),
+        )
+    )
+    purge(system, system.ledger.read(waiting.order_by(UserSession.id).limit(BATCH)))
     work(system, revocation_id)
     return receipt(system, revocation_id)
 
