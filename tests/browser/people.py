@@ -38,6 +38,10 @@ class Console:
             if not (url in self._pages_with_errors and text.startswith("error: Failed to load"))
         ]
 
+    def forget(self) -> None:
+        """Forget what a test provoked."""
+        self._said.clear()
+
     def _add(self, url: str, text: str) -> None:
         self._said.append((url, text))
 

@@ -18,7 +18,7 @@ from app import create_app
 from app.extensions import db
 from app.people.models import User
 from app.sessions.models import UserAgent
-from tests.servers import RedisServer, Server, missing
+from tests.servers import RedisServer, Server, missing, wait_until
 from tests.site import CAST, SECRET, Site, settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +113,7 @@ class Served:
     def reset(self) -> None:
         """Forget all sessions, all events, and everybody who is not of the cast."""
         self.valkey.reset()
+        wait_until(self.web.is_ready)
         kept = {User.__tablename__, UserAgent.__tablename__, "cutoff"}
         with self.site.system.ledger.transaction() as tx:
             for table in reversed(db.metadata.sorted_tables):

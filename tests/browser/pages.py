@@ -1,0 +1,67 @@
+"""Every page that the url map has, with addresses filled in, and a site with something on each."""
+
+from dataclasses import dataclass
+from itertools import product
+
+from flask import Flask
+
+from app.auth.access import rule_of
+from app.people.models import Permission
+from app.sessions.models import UserSession
+from tests.site import CAST, CHROME, Site
+
+SAFARI = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+    " Version/18.4 Mobile/15E148 Safari/604.1"
+)
+_NO_PAGES = {"static", "healthz", "readyz"}
+
+
+@dataclass(frozen=True)
+class PageOfSite:
+    """One address and what it asks of a role; None lets everybody in."""
+
+    path: str
+    endpoint: str
+    rule: Permission | None
+
+
+def pages_of(app: Flask, values: dict[str, list[object]]) -> list[PageOfSite]:
+    """Return every GET address. An argument of a route that `values` does not name is a KeyError."""
+    found = []
+    urls = app.url_map.bind("127.0.0.1")
+    for rule in app.url_map.iter_rules():
+        if "GET" not in (rule.methods or ()) or rule.endpoint in _NO_PAGES:
+            continue
+        names = sorted(rule.arguments)
+        for chosen in product(*(values[name] for name in names)):
+            path = urls.build(rule.endpoint, dict(zip(names, chosen, strict=True)))
+            found.append(PageOfSite(path, rule.endpoint, rule_of(app, rule.endpoint)))
+    return sorted(found, key=lambda page: page.path)
+
+
+def furnish(site: Site) -> dict[str, list[object]]:
+    """Put sessions, ended ones and a receipt into the site; return values for its routes."""
+    for number, name in enumerate(["alice", "bob", "vera", "otto"], 1):
+        site.signed_in(name, CHROME, f"10.31.7.{number}")
+    site.signed_in("alice", SAFARI, "2001:db8:4860::8888")
+    ada = site.signed_in("ada")
+    ada.post("/reauth", {"password": "not this one"})
+    ada.revoke(site.live("bob")[0].reference, note="Laptop left on a train", tell_user="y")
+    ended = site.rows(UserSession.ended_at.is_not(None))[0].reference
+    return {
+        "reference": [site.live("alice")[0].reference, ended],
+        "user_id": [site.user_id("alice"), site.user_id("vera")],
+        "revocation_id": [receipt_id(site)],
+        "action": ["role", "password", "disable", "enable"],
+    }
+
+
+def receipt_id(site: Site) -> int:
+    """Return the id of the newest revocation that was confirmed."""
+    return int(site.events("revocation.confirmed")[-1].revocation_id)
+
+
+def roles() -> dict[str, str]:
+    """Return one person for each role."""
+    return {role: name for name, role in reversed(CAST.items())}

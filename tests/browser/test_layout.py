@@ -1,0 +1,115 @@
+"""How pages are laid out: nothing scrolls sideways at 390 px, and the theme is the one chosen."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.pages import furnish, pages_of
+from tests.browser.people import PHONE, People
+from tests.browser.serving import Served
+
+LIGHT, DARK = "rgb(245, 246, 248)", "rgb(15, 19, 25)"
+
+_WIDER = """() => [...document.querySelectorAll("body *")]
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 && e.checkVisibility())
+    .map((e) => `${e.tagName}.${e.className}`).slice(0, 5)"""
+
+
+def sideways(page: Page) -> list[str]:
+    """Return what makes the page scroll sideways, if it does."""
+    too_wide = page.evaluate(
+        "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    )
+    return list(page.evaluate(_WIDER)) or ["?"] if too_wide else []
+
+
+def background(page: Page) -> str:
+    return str(page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor"))
+
+
+@pytest.mark.parametrize("name", ["", "alice", "ada"])
+def test_no_page_scrolls_sideways_on_a_phone(people: People, served: Served, name: str) -> None:
+    values = furnish(served.site)
+    person = people.at_browser(name, viewport=PHONE)
+    if name:
+        person.sign_in()
+
+    found = {}
+    for page in pages_of(served.site.app, values):
+        person.open(page.path)
+        found[page.path] = sideways(person.page)
+
+    assert {path: wide for path, wide in found.items() if wide} == {}
+
+
+def test_the_review_does_not_scroll_sideways_on_a_phone(people: People, served: Served) -> None:
+    furnish(served.site)
+    ada = people.signed_in("ada", viewport=PHONE)
+    ada.open("/admin/sessions?role=member")
+    ada.page.get_by_role("row").filter(has_text="alice").get_by_role("checkbox").check()
+    ada.click("button", "Revoke the ticked sessions…")
+
+    expect(ada.page.get_by_role("heading", name="Revoke 1 session?")).to_be_visible()
+    assert sideways(ada.page) == []
+
+
+def test_a_session_takes_two_lines_on_a_phone(people: People, served: Served) -> None:
+    furnish(served.site)
+    ada = people.signed_in("ada", viewport=PHONE)
+
+    for path in ("/admin/sessions", "/admin/sessions?state=ended", "/account/sessions"):
+        ada.open(path)
+        heights = ada.page.locator("tbody tr").evaluate_all(
+            "(rows) => rows.map((row) => row.getBoundingClientRect().height)"
+        )
+        assert heights, path
+        assert max(heights) <= 64, f"{path}: {heights}"
+
+
+def test_the_chosen_theme_survives_a_reload_and_the_next_page(people: People) -> None:
+    alice = people.signed_in("alice", color_scheme="light")
+    assert background(alice.page) == LIGHT
+
+    alice.click("button", "Dark")
+    assert background(alice.page) == DARK
+    alice.page.reload()
+    assert background(alice.page) == DARK
+    alice.open("/account/password")
+    assert background(alice.page) == DARK
+    expect(alice.page.get_by_role("button", name="Dark", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+
+    alice.click("button", "System")
+    assert background(alice.page) == LIGHT
+
+
+def test_without_a_choice_the_theme_is_the_systems(people: People) -> None:
+    alice = people.at_browser("alice", color_scheme="dark")
+
+    alice.open("/login")
+
+    assert background(alice.page) == DARK
+    alice.click("button", "Light")
+    assert background(alice.page) == LIGHT
+
+
+def test_the_theme_survives_sign_out(people: People) -> None:
+    alice = people.signed_in("alice", color_scheme="light")
+    alice.click("button", "Dark")
+
+    alice.sign_out()
+
+    assert background(alice.page) == DARK
+
+
+def test_the_menu_of_a_phone_opens_and_closes(people: People) -> None:
+    ops = people.signed_in("ops", viewport=PHONE)
+    menu = ops.page.get_by_role("navigation", name="Main")
+    expect(menu).to_be_hidden()
+
+    ops.click("button", "Menu")
+    expect(menu).to_be_visible()
+    assert sideways(ops.page) == []
+    ops.page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(ops.page.get_by_role("button", name="Menu")).to_be_focused()
