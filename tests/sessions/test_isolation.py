@@ -213,6 +213,9 @@ def test_a_pool_of_one_serves_a_view_that_uses_both_sessions(
         return str(session["n"])
 
     add_view(site, "/both", both)
+    with site.app.app_context():
+        for engine in (db.engine, site.system.ledger.engine, site.system.stores["sql"]._engine):  # type: ignore[attr-defined]
+            engine.pool._max_overflow = 0
     browser = site.signed_in("ada")
     with clock_moved(120):
         assert browser.get("/both").text.isdecimal()
