@@ -119,7 +119,8 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
             left_out = counted.scalar_one()
             chosen = chosen.where(User.role != Role.ADMIN)
         into = insert(RevocationTarget).from_select(["revocation_id", "row_id"], chosen)
-        size = tx.connection.execute(into).rowcount
+        # SQLAlchemy forgets how many rows an INSERT made, on PostgreSQL, unless it is told not to.
+        size = tx.connection.execute(into.execution_options(preserve_rowcount=True)).rowcount
         if size == 0:
             raise NothingToRevoke(_nothing(held_back, left_out))
         values = {"size": size, "held_back": held_back, "left_out": left_out}
