@@ -46,7 +46,7 @@ def _refuse_logout(*_: object, **__: object) -> NoReturn:
 
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
-login_manager = LedgerLoginManager(add_context_processor=False)
+login_manager = LedgerLoginManager()
 csrf = CSRFProtect()
 babel = Babel()
 
@@ -55,7 +55,7 @@ def init_app(app: Flask) -> None:
     """Bind the extensions, CSRFProtect excepted: its hook comes after those of `auth.access`."""
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path) / "migrations"))
-    login_manager.init_app(app)
+    login_manager.init_app(app, add_context_processor=False)
     login_manager.login_view = "auth.login"
     babel.init_app(app)
     app.jinja_env.globals["current_user"] = current_user

@@ -107,15 +107,17 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
 def read_back(system: SessionSystem, revocation_id: int) -> int:
     """Look again into the stores for what was ended, note what is still there, and return how many.
 
-    What is still there counts as not purged, so that the worker goes on. Stores that are silent are
-    not counted as empty: their rows are pending anyway.
+    What is still there counts as not purged, so that the worker goes on. While a store is silent the
+    set is not read back: nobody has looked.
     """
     still: list[AnyRow] = []
+    silent: set[str] = set()
     for batch in _ended_rows(system, revocation_id):
         keys: dict[str, list[DataKey]] = {}
         for row in batch:
             keys.setdefault(row.store, []).append(DataKey(row.data_key))
-        found, _silent = system.stores.present(keys)
+        found, unasked = system.stores.present(keys)
+        silent |= unasked
         still += [row for row in batch if DataKey(row.data_key) in found.get(row.store, {})]
     with system.ledger.transaction() as tx:
         for start in range(0, len(still), _BATCH):
@@ -126,7 +128,7 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
         tx.connection.execute(
             update(Revocation)
             .where(Revocation.id == revocation_id)
-            .values(present=len(still), read_back_at=clock())
+            .values(present=len(still), read_back_at=None if silent else clock())
         )
     return len(still)
 

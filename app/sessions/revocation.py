@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import delete, func, insert, literal, select, update
+from sqlalchemy import and_, delete, func, insert, literal, or_, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
@@ -40,6 +40,7 @@ VALID_FOR = timedelta(minutes=5)
 MANY = 10
 LONGEST_NOTE = 2000
 _SHOWN = 200
+_READ_BACK_FOR = timedelta(hours=1)
 _ENOUGH_BUDGET = 0.4
 
 
@@ -236,6 +237,30 @@ def revoke(
 
 def retry_purge(revocation_id: int) -> Receipt | None:
     """Go on with a revocation where it stands: batches, purges, and a new look into the stores."""
+    _go_on(system, revocation_id)
+    return receipt(system, revocation_id)
+
+
+def resume(on: SessionSystem) -> int:
+    """Go on with every confirmed revocation that is not done, and return how many. For the worker.
+
+    Done means ended, and read back with nothing found; a store that keeps what it was told to delete
+    is asked for an hour.
+    """
+    lately = Revocation.confirmed_at > now(-_READ_BACK_FOR.total_seconds())
+    read_again = or_(Revocation.read_back_at.is_(None), Revocation.present > 0)
+    open_ones = select(Revocation.id).where(
+        Revocation.confirmed_at.is_not(None),
+        or_(Revocation.finished_at.is_(None), and_(lately, read_again)),
+    )
+    rows = on.ledger.read(open_ones.order_by(Revocation.id))
+    for row in rows:
+        _go_on(on, row.id)
+    return len(rows)
+
+
+def _go_on(on: SessionSystem, revocation_id: int) -> None:
+    """Purge what waits for a store, then do what is left of the set."""
     waiting = (
         select(UserSession.id, UserSession.store, UserSession.data_key)
         .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
@@ -245,20 +270,8 @@ def retry_purge(revocation_id: int) -> Receipt | None:
             UserSession.purged_at.is_(None),
         )
     )
-    purge(system, system.ledger.read(waiting.order_by(UserSession.id).limit(BATCH)))
-    work(system, revocation_id)
-    return receipt(system, revocation_id)
-
-
-def resume(on: SessionSystem) -> int:
-    """Go on with every confirmed revocation that is not finished; return how many. For the worker."""
-    unfinished = select(Revocation.id).where(
-        Revocation.confirmed_at.is_not(None), Revocation.finished_at.is_(None)
-    )
-    rows = on.ledger.read(unfinished.order_by(Revocation.id))
-    for row in rows:
-        work(on, row.id)
-    return len(rows)
+    purge(on, on.ledger.read(waiting.order_by(UserSession.id).limit(BATCH)))
+    work(on, revocation_id)
 
 
 def work(on: SessionSystem, revocation_id: int) -> None:

@@ -353,6 +353,8 @@ def _in_network(field: str, text: str) -> ColumnElement[bool]:
 
 def _plain_word(text: str) -> ColumnElement[bool]:
     """Match a user by the beginning of the name, a session by its reference, or an address."""
+    if "/" in text:
+        return _in_network("q", text)
     try:
         return _in_network("q", text)
     except FilterError:
