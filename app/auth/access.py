@@ -12,7 +12,7 @@ from flask import Flask, current_app, g, redirect, render_template, request, url
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import validate_csrf
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import BadRequest, Forbidden
 from wtforms import ValidationError
 
 from app.audit.models import Verb
@@ -64,6 +64,7 @@ def require_step_up() -> None:
 
 def init_app(app: Flask) -> None:
     """Check the rule of every request; call it before CSRFProtect is bound."""
+    app.before_request(_refuse_nul)
     app.before_request(_refuse_cross_site)
     app.before_request(_answer_overtaken)
     app.before_request(_check_rule)
@@ -81,6 +82,13 @@ def rule_of(app: Flask, endpoint: str) -> Permission | None:
     rule = view.rule
     assert rule is None or isinstance(rule, Permission)
     return rule
+
+
+def _refuse_nul() -> None:
+    """Refuse a NUL in path, query or form: PostgreSQL holds no such text, and nobody types one."""
+    given = (part for pair in request.values.items(multi=True) for part in pair)
+    if any("\0" in part for part in (request.path, *given)):
+        raise BadRequest
 
 
 def _refuse_cross_site() -> None:

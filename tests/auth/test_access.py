@@ -150,6 +150,23 @@ def test_a_program_is_told_401_instead(site: Site) -> None:
     assert site.browser().get("/admin/sessions?format=json").status_code == 401
 
 
+def test_a_nul_in_path_query_or_form_is_a_400_on_every_database(any_site: Site) -> None:
+    """PostgreSQL refuses it in text, so it would be a fault of ours."""
+    ada = any_site.signed_in("ada")
+    for path in (
+        "/admin/sessions/a%00b",
+        "/admin/sessions?user=a%00b",
+        "/admin/sessions?q=%00",
+        "/admin/users?name=%00",
+        "/admin/audit?%00=x",
+        "/login?next=%00",
+    ):
+        assert ada.get(path).status_code == 400, path
+    values = {"username": "alice\0", "password": "x"}
+    assert any_site.browser().post("/login", values).status_code == 400
+    assert any_site.events("session.sign_in_failed") == []
+
+
 def test_a_refusal_is_recorded_with_role_and_path(site: Site) -> None:
     assert site.signed_in("alice").get("/admin/sessions").status_code == 403
     (event,) = site.events("access.refused")
