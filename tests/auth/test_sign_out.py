@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from app.auth.sign_in import sign_out
 from tests.servers import RedisServer
-from tests.sessions.helpers import add_view, with_cookie
+from tests.sessions.helpers import add_view, bring_back, with_cookie
 from tests.site import Site
 
 
@@ -86,7 +86,7 @@ def test_signing_out_with_the_store_down_denies_at_once_and_purges_later(
     (row,) = site.rows()
     assert row.end_reason == "signed_out"
     assert row.purged_at is None
-    valkey.start()
+    bring_back(site, valkey)
     assert not with_cookie(site, old).is_signed_in()
     assert site.payload(row) is not None
     with site.app.app_context():

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, event
 from app.auth.access import public, requires
 from app.extensions import csrf, db
 from app.people.models import Permission
-from tests.servers import RedisServer
+from app.sessions.stores.breaker import BreakerState
+from tests.servers import RedisServer, wait_until
 from tests.site import Browser, Site
 
 
@@ -105,3 +106,10 @@ def with_cookie(site: Site, value: str, name: str | None = None) -> Browser:
 def reference_of(site: Site, name: str) -> str:
     (row,) = site.live(name)
     return str(row.reference)
+
+
+def bring_back(site: Site, valkey: RedisServer) -> None:
+    """Start a killed server, and wait until the site asks it again: a breaker may rest."""
+    valkey.start()
+    breaker = site.system.stores["redis"].breaker
+    wait_until(lambda: breaker.state is not BreakerState.OPEN)

@@ -10,7 +10,7 @@ from app.sessions import upkeep
 from app.sessions.receipt import receipt
 from app.sessions.revocation import Targets, confirm, freeze, resume, retry_purge, revoke
 from tests.servers import RedisServer
-from tests.sessions.helpers import reference_of
+from tests.sessions.helpers import bring_back, reference_of
 from tests.sessions.test_revocation import commanding, start
 from tests.site import Site
 
@@ -64,7 +64,7 @@ def test_a_silent_store_leaves_the_purge_pending_until_the_worker_has_done_it(
     with site.app.app_context():
         still = upkeep.run(site.system)
     assert (still.purged, still.purge_pending, still.silent) == (0, 1, ["redis"])
-    valkey.start()
+    bring_back(site, valkey)
     assert site.payload(row) is not None
     with site.app.app_context():
         assert upkeep.run(site.system).purged == 1

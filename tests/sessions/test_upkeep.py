@@ -11,6 +11,7 @@ from app.sessions.models import UserSession
 from app.sessions.revocation import Targets, freeze, revoke
 from app.sessions.upkeep import Pass
 from tests.servers import RedisServer
+from tests.sessions.helpers import bring_back
 from tests.sessions.test_revocation import alive, commanding, start
 from tests.site import Site, clock_moved
 
@@ -174,7 +175,7 @@ def test_purges_are_retried_until_they_are_done(site: Site, valkey: RedisServer)
     with commanding(site):
         revoke([alice], actor=CLI, reason="incident")
     assert run(site).purge_pending == 1
-    valkey.start()
+    bring_back(site, valkey)
     done = run(site)
     assert (done.purged, done.purge_pending) == (1, 0)
     assert site.payload(row) is None
