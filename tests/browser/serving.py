@@ -132,17 +132,15 @@ def serve(
     database: str,
     valkey: RedisServer,
     certificate: Certificate | None = None,
-    **more: str,
+    limits: dict[str, str] = LIMITS,
 ) -> Served:
     """Start the site on a migrated database with the cast in it; with a certificate as in production."""
-    limits = ",".join(f"{role}={limit}" for role, limit in LIMITS.items())
     environ = {
         "ROLLCALL_ENV": "development" if certificate is None else "production",
         "SECRET_KEY": SECRET,
         "DATABASE_URL": database,
         "REDIS_URL": valkey.url,
-        "SESSION_LIMIT_BY_ROLE": limits,
-        **more,
+        "SESSION_LIMIT_BY_ROLE": ",".join(f"{role}={limit}" for role, limit in limits.items()),
     }
-    site = Site(create_app(settings(database, valkey.url, SESSION_LIMIT_BY_ROLE=LIMITS)))
+    site = Site(create_app(settings(database, valkey.url, SESSION_LIMIT_BY_ROLE=limits)))
     return Served(WebServer(environ, certificate), valkey, site)
