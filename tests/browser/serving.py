@@ -120,8 +120,9 @@ class Served:
                 if table.name not in kept:
                     tx.connection.execute(table.delete())
             users = User.__table__
-            tx.connection.execute(users.delete().where(User.name.not_in(list(CAST))))
-            tx.connection.execute(users.update().values(active=True, disabled_at=None))
+            tx.connection.execute(users.delete().where(User.name_key.not_in(list(CAST))))
+            values = {"name": User.name_key, "active": True, "disabled_at": None}
+            tx.connection.execute(users.update().values(values))
 
     def close(self) -> None:
         self.web.close()
