@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from app.sessions.stores.breaker import Breaker
@@ -38,6 +39,42 @@ def failing(fault: str, proxy: Proxy, server: RedisServer | PostgresServer) -> I
         yield
     finally:
         proxy.switch(Mode.PASS)
+
+
+@contextmanager
+def patient(site: Site) -> Iterator[None]:
+    """Give requests all the time they want for the block: it prepares a test on a busy machine."""
+    deadline: Any = site.app.wsgi_app
+    seconds, deadline._seconds = deadline._seconds, 30.0
+    try:
+        yield
+    finally:
+        deadline._seconds = seconds
+
+
+class _Compiled(BytecodeCache):
+    """Templates compiled once for the sites of all tests."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled = _Compiled()
+
+
+def warm(site: Site) -> None:
+    """Compile the templates: a server that has answered before does not spend a request's time on it."""
+    environment = site.app.jinja_env
+    environment.bytecode_cache = _compiled
+    for name in environment.list_templates(["html"]):
+        environment.get_template(name)
 
 
 def set_breakers(site: Site, state: str) -> None:
@@ -87,7 +124,14 @@ class Held:
 
     @classmethod
     def by(cls, browser: Browser) -> "Held":
-        return cls(browser, browser.token("/account/sessions"), browser.cookie)
+        with patient(browser.site):
+            return cls(browser, browser.token("/account/sessions"), browser.cookie)
+
+    @classmethod
+    def signed_in(cls, site: Site, name: str) -> "Held":
+        warm(site)
+        with patient(site):
+            return cls.by(site.signed_in(name))
 
     def get(self, path: str) -> TestResponse:
         return timed(lambda: self.browser.get(path))

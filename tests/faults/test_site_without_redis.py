@@ -41,12 +41,12 @@ def site(make_site: Callable[..., Site], proxy: Proxy) -> Site:
 
 @pytest.fixture
 def alice(site: Site) -> Held:
-    return Held.by(site.signed_in("alice"))
+    return Held.signed_in(site, "alice")
 
 
 @pytest.fixture
 def ops(site: Site) -> Held:
-    return Held.by(site.signed_in("ops"))
+    return Held.signed_in(site, "ops")
 
 
 def is_well(person: Held) -> bool:
@@ -194,9 +194,10 @@ def test_a_redis_that_fails_in_mid_request_is_a_503_and_writes_nothing(
         return "saved"
 
     site.app.add_url_rule("/t/break", view_func=view)
-    browser = site.signed_in("alice")
+    held = Held.signed_in(site, "alice")
+    browser = held.browser
     (row,) = site.live("alice")
-    held, before = Held.by(browser), site.payload(row)
+    before = site.payload(row)
     with broken:
         assert_unavailable(timed(lambda: browser.get("/t/break")), of="Redis")
         held.assert_kept()
