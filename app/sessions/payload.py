@@ -73,7 +73,9 @@ class PayloadCodec:
         try:
             payload = self._packed(data)
         except _UNFIT as error:
-            raise TypeError(f"session[{self._culprit(data)!r}] cannot be stored: {error}") from error
+            raise TypeError(
+                f"session[{self._culprit(data)!r}] cannot be stored: {error}"
+            ) from error
         if len(payload) > self.max_bytes:
             raise PayloadTooLarge(
                 f"the session's data takes {len(payload)} bytes and SESSION_MAX_BYTES is"

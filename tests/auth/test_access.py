@@ -174,13 +174,13 @@ def test_a_refusal_is_recorded_with_role_and_path(site: Site) -> None:
     assert "/admin/sessions" in event.details
 
 
-@pytest.mark.parametrize("format", ["json", "csv"])
-def test_a_lists_json_and_csv_follow_its_pages_role(site: Site, format: str) -> None:
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_a_lists_json_and_csv_follow_its_pages_role(site: Site, kind: str) -> None:
     for name in ("alice", "vera", "otto"):
         browser = site.signed_in(name)
         for path in ("/admin/sessions", "/admin/users", "/admin/revocations", "/admin/audit"):
             page = browser.get(path).status_code
-            assert browser.get(f"{path}?format={format}").status_code == page, (name, path)
+            assert browser.get(f"{path}?format={kind}").status_code == page, (name, path)
 
 
 def test_a_get_changes_nothing(site: Site) -> None:
@@ -287,6 +287,7 @@ def test_every_answer_has_the_security_headers_and_is_not_cached(
     make_site: Callable[..., Site],
 ) -> None:
     site = make_site(PROPAGATE_EXCEPTIONS=False)
+
     def fault() -> str:
         raise ZeroDivisionError
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, text
 
+from app.audit.trail import Actor
 from app.auth.changes import (
     ChangeRefused,
     change_role,
@@ -15,7 +16,6 @@ from app.auth.changes import (
     end_own_session,
     reset_password,
 )
-from app.audit.trail import Actor
 from app.people.models import User
 from tests.servers import RedisServer
 from tests.sessions.helpers import reference_of, with_cookie

@@ -1,9 +1,10 @@
 """`next` stays on this site, whatever is put into it."""
 
+from urllib.parse import urljoin, urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib.parse import urljoin, urlsplit
 
 from app.auth.forms import safe_next
 from tests.site import PASSWORD, Site

@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from werkzeug.test import TestResponse
 
 from tests.sessions.helpers import with_cookie
 from tests.site import PASSWORD, Browser, Site
-from werkzeug.test import TestResponse
 
 NEW = "a very uncommon sentence"
 
 
-def change(browser: Browser, current: str = PASSWORD, new: str = NEW, repeat: str = "") -> TestResponse:
+def change(
+    browser: Browser, current: str = PASSWORD, new: str = NEW, repeat: str = ""
+) -> TestResponse:
     values = {"current_password": current, "password": new, "repeat": repeat or new}
     return browser.post("/account/password", values)
 
@@ -48,7 +50,9 @@ def test_the_others_are_told_why(make_site: Callable[..., Site]) -> None:
     site = make_site(SESSION_LIMIT=2)
     other, own = site.signed_in("alice"), site.signed_in("alice")
     change(own)
-    assert "password" in other.get("/account/sessions", follow_redirects=True).text.split("<form")[0]
+    assert (
+        "password" in other.get("/account/sessions", follow_redirects=True).text.split("<form")[0]
+    )
 
 
 def test_a_wrong_current_password_changes_nothing_and_is_recorded(site: Site) -> None:

@@ -121,7 +121,10 @@ def test_the_values_of_a_session_are_shown_to_nobody(site: Site) -> None:
     for name in ("vera", "ops", "otto", "ada"):
         page = site.signed_in(name).get(f"/admin/sessions/{reference}").text
         assert "a very private note" not in page
-        assert ("csrf_token" in page.split("</main>")[0] or "note" in page) or name in ("vera", "ops")
+        assert ("csrf_token" in page.split("</main>")[0] or "note" in page) or name in (
+            "vera",
+            "ops",
+        )
 
 
 def test_an_error_names_the_request_and_not_the_id(

@@ -108,9 +108,7 @@ def test_an_unknown_reference_is_named_and_nothing_happens(site: Site, command: 
 
 def test_revoking_prints_the_five_integers(any_site: Site) -> None:
     references = start(any_site, "alice", "vera")
-    done = run(
-        any_site, "revoke", *references, "--reason", "incident", "--note", "leak", "--json"
-    )
+    done = run(any_site, "revoke", *references, "--reason", "incident", "--note", "leak", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout) == {
         "ended": 2, "already_ended": 0, "purged": 2, "purge_pending": 0, "present": 0,

@@ -1,8 +1,8 @@
 """Passwords are hashed slowly, compared whole, and judged before they are taken."""
 
 import pytest
-from flask_babel import Babel
 from flask import Flask
+from flask_babel import Babel
 
 from app.people.passwords import WeakPassword, check_strength, hash_password, verify_password
 
@@ -47,9 +47,9 @@ def test_without_a_user_it_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> Non
     class Watched(type(passwords._hasher)):  # type: ignore[misc]
         """The real hasher, which notes what it is asked to compare with."""
 
-        def verify(self, hash: str | bytes, password: str | bytes) -> bool:
-            tried.append(str(hash))
-            return bool(super().verify(hash, password))
+        def verify(self, kept: str | bytes, password: str | bytes) -> bool:
+            tried.append(str(kept))
+            return bool(super().verify(kept, password))
 
     watched = Watched(time_cost=2, memory_cost=19 * 1024, parallelism=1)
     monkeypatch.setattr(passwords, "_hasher", watched)
@@ -79,7 +79,12 @@ def test_a_weak_password_is_refused(password: str) -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["correct horse battery staple", "späte Züge über Öl", "x7!kQ9zR#mW2", "a" * 3 + " zebra omnibus"],
+    [
+        "correct horse battery staple",
+        "späte Züge über Öl",
+        "x7!kQ9zR#mW2",
+        "a" * 3 + " zebra omnibus",
+    ],
 )
 def test_a_good_password_is_taken_spaces_and_all(password: str) -> None:
     check_strength(password, "alice")

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from tests.sessions.helpers import add_view, counted, with_cookie
 from tests.servers import RedisServer
+from tests.sessions.helpers import add_view, counted, with_cookie
 from tests.site import PASSWORD, Site, clock_moved
 
 PRODUCTION = {
@@ -81,7 +81,7 @@ def test_a_cookie_is_deleted_with_the_attributes_that_it_was_set_with(
 
 def token(client: Any, options: dict[str, str], path: str = "/login") -> str:
     text: str = client.get(path, **options).text
-    return text.split('name="csrf_token"')[1].split('value="')[1].split('"')[0]
+    return text.split('name="csrf_token"')[1].split('value="')[1].split('"', maxsplit=1)[0]
 
 
 def test_in_production_both_cookies_are_bound_to_the_host(make_site: Callable[..., Site]) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
-from tests.sessions.helpers import with_cookie
 from tests.servers import RedisServer
+from tests.sessions.helpers import with_cookie
 from tests.sessions.test_payload import Opens
 from tests.site import Site
-from sqlalchemy import text
 
 DEEP = b"\x81\xa1a" + b"\x91" * 30_000 + b"\x01"
 

@@ -60,6 +60,10 @@ def drop(key: str) -> Change:
     return lambda: session.pop(key)
 
 
+def empty() -> None:
+    session.clear()
+
+
 def test_two_requests_that_change_different_keys_both_survive(overlapping: Overlapping) -> None:
     assert overlapping({"a": 0, "b": 0}, put(a=1), put(b=2)) == {"a": 1, "b": 2}
 
@@ -77,7 +81,7 @@ def test_a_write_does_not_bring_back_what_another_request_deleted(overlapping: O
 
 
 def test_clearing_keeps_what_another_request_added(overlapping: Overlapping) -> None:
-    assert overlapping({"a": 0}, lambda: session.clear(), put(b=2)) == {"b": 2}
+    assert overlapping({"a": 0}, empty, put(b=2)) == {"b": 2}
 
 
 def test_messages_of_both_requests_are_shown(overlapping: Overlapping) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
+from app.audit.models import Verb
 from app.audit.trail import Actor
 from app.columns import now
 from app.people.models import User
@@ -12,7 +13,6 @@ from app.sessions.models import Cutoff, EndReason, UserSession
 from app.sessions.stores import Stores
 from tests.sessions.helpers import add_view, counted
 from tests.sessions.test_revocation import CLI, commanding, start
-from app.audit.models import Verb
 from tests.site import Site, clock_moved
 
 

@@ -30,7 +30,7 @@ READS: dict[str, Callable[[Any], Any]] = {
     "values": lambda s: list(s.values()),
     "items": lambda s: list(s.items()),
     "==": lambda s: s == HELD,
-    "== reflected": lambda s: HELD == s,
+    "== reflected": lambda s: s == HELD,
     "!=": lambda s: s != HELD,
     "|": lambda s: s | {"c": 3},
     "| reflected": lambda s: {"c": 3} | s,

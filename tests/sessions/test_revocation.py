@@ -288,7 +288,11 @@ def test_the_note_is_told_only_if_that_was_ticked(site: Site, tell: bool) -> Non
     browser = site.signed_in("alice")
     with commanding(site):
         revoke(
-            [reference_of(site, "alice")], actor=CLI, reason="incident", note="<b>aha</b>", tell=tell
+            [reference_of(site, "alice")],
+            actor=CLI,
+            reason="incident",
+            note="<b>aha</b>",
+            tell=tell,
         )
     page = browser.get("/account/sessions", follow_redirects=True).text
     assert "An administrator ended this session" in page

@@ -228,7 +228,9 @@ def test_a_touch_is_due_from_the_interval_on() -> None:
 def test_a_payload_is_kept_past_the_deadline_but_not_long() -> None:
     assert timedelta(0) < first_ttl(POLICY) - POLICY.idle <= timedelta(minutes=1)
     soon = NOW + timedelta(minutes=5)
-    assert timedelta(0) < store_ttl(POLICY, NOW, soon) - timedelta(minutes=5) <= timedelta(minutes=1)
+    assert (
+        timedelta(0) < store_ttl(POLICY, NOW, soon) - timedelta(minutes=5) <= timedelta(minutes=1)
+    )
 
 
 def test_a_live_session_is_active_idle_or_expiring() -> None:

@@ -1,0 +1,223 @@
+"""Finding sessions: every field narrows, none is ignored, and a page costs the same however deep."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.audit.trail import Actor
+from app.sessions.revocation import revoke
+from app.sessions.search import FilterError, SessionFilter, find, get, of_user
+from tests.servers import RedisServer
+from tests.sessions.helpers import counted
+from tests.sessions.test_revocation import commanding, start
+from tests.site import CHROME, Site, clock_moved
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def crowd(any_site: Site) -> Site:
+    """Alice from home in Firefox, bob from the office in Chrome, vera by IPv6; bob's first one ended."""
+    for at, (name, agent, ip) in enumerate(
+        [
+            ("bob", CHROME, "10.31.4.7"),
+            ("bob", CHROME, "10.31.4.8"),
+            ("alice", "", "192.0.2.10"),
+            ("vera", "", "2001:db8:1::7"),
+        ]
+    ):
+        with clock_moved(at):
+            any_site.signed_in(name, agent or CHROME, ip)
+    return any_site
+
+
+def names(site: Site, **query: str) -> list[str]:
+    with commanding(site):
+        return [row.user for row in find(SessionFilter.from_query(query)).rows]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["vera", "alice", "bob"]),
+        ({"user": "ALICE"}, ["alice"]),
+        ({"user": "ali"}, []),
+        ({"ip": "10.31.4.8"}, ["bob"]),
+        ({"ip": "10.31.4.7"}, []),
+        ({"ip": "10.31.0.0/16"}, ["bob"]),
+        ({"ip": "10.31.4.9/24"}, ["bob"]),
+        ({"ip": "0.0.0.0/0"}, ["alice", "bob"]),
+        ({"ip": "2001:db8::/32"}, ["vera"]),
+        ({"ip": "::/0"}, ["vera", "alice", "bob"]),
+        ({"store": "sql"}, ["vera"]),
+        ({"store": "redis"}, ["alice", "bob"]),
+        ({"role": "viewer"}, ["vera"]),
+        ({"role": "member", "ip": "10.0.0.0/8"}, ["bob"]),
+        ({"state": "ended"}, ["bob"]),
+        ({"state": "ended", "user": "alice"}, []),
+        ({"q": "al"}, ["alice"]),
+        ({"q": "AL"}, ["alice"]),
+        ({"q": "10.31.4.8"}, ["bob"]),
+        ({"q": "%"}, []),
+        ({"q": "_ob"}, []),
+        ({"q": "' OR 1=1 --"}, []),
+        ({"reference": "aaaaaaaaaa"}, []),
+        ({"user": ""}, ["vera", "alice", "bob"]),
+    ],
+)
+def test_a_filter_finds_what_it_says(crowd: Site, query: dict[str, str], found: list[str]) -> None:
+    assert names(crowd, **query) == found
+
+
+def test_a_session_is_found_by_its_reference(crowd: Site) -> None:
+    reference = crowd.live("alice")[0].reference
+    assert names(crowd, reference=reference.upper()) == ["alice"]
+    assert names(crowd, q=reference) == ["alice"]
+    with commanding(crowd):
+        row = get(reference)
+        assert row is not None
+        assert (row.user, row.state, row.present) == ("alice", "live", True)
+        assert get("aaaaaaaaaa") is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"state": "alive"}, {"store": "tape"}, {"role": "boss"}, {"ip": "nonsense"},
+        {"ip": "10.0.0.0/99"}, {"ip": "300.1.1.1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_value_that_is_not_allowed_is_refused_and_named(
+    site: Site, query: dict[str, str]
+) -> None:
+    with commanding(site), pytest.raises(FilterError) as refused:
+        SessionFilter.from_query(query)
+    assert refused.value.field == next(iter(query))
+
+
+def test_a_filter_and_its_query_string_are_one(site: Site) -> None:
+    query = {"state": "ended", "user": "alice", "ip": "10.0.0.0/8", "store": "sql", "role": "admin"}
+    with commanding(site):
+        assert SessionFilter.from_query(query).to_query() == query
+        assert SessionFilter.from_query({}).to_query() == {}
+        assert SessionFilter.from_query({"user_id": "7"}).user_id is None
+
+
+def test_pages_follow_each_other_without_gap_or_double(make_site: MakeSite) -> None:
+    site = make_site(SESSION_LIMIT=100)
+    references = start(site, *["alice"] * 25)
+    seen: list[str] = []
+    after = None
+    with commanding(site):
+        for _ in range(10):
+            page = find(SessionFilter(), limit=10, after=after)
+            seen += [row.reference for row in page.rows]
+            assert (page.total, page.users) == (25, 1)
+            after = page.next
+            if after is None:
+                break
+    assert sorted(seen) == sorted(references)
+    assert len(seen) == 25
+
+
+def test_pages_hold_together_while_people_sign_in(make_site: MakeSite) -> None:
+    site = make_site(SESSION_LIMIT=100)
+    old = start(site, *["alice"] * 10)
+    with commanding(site):
+        first = find(SessionFilter(), limit=5)
+    start(site, *["bob"] * 5)
+    with commanding(site):
+        second = find(SessionFilter(), limit=5, after=first.next)
+    assert {row.reference for row in (*first.rows, *second.rows)} == set(old)
+
+
+@pytest.mark.parametrize("cursor", ["x", "!!!", "MjAyNg", "", "é", "a" * 1000])
+def test_a_damaged_cursor_is_refused(site: Site, cursor: str) -> None:
+    with commanding(site), pytest.raises(FilterError, match="damaged"):
+        find(SessionFilter(), after=cursor)
+
+
+@given(cursor=st.text(max_size=60))
+def test_no_cursor_is_a_fault(cursor: str) -> None:
+    from flask import Flask
+    from flask_babel import Babel
+
+    from app.sessions.search import _from_cursor
+
+    app = Flask(__name__)
+    Babel(app)
+    with app.test_request_context():
+        try:
+            _from_cursor(cursor)
+        except FilterError:
+            return
+
+
+def test_a_page_takes_two_statements_and_one_look_into_each_store(
+    make_site: MakeSite, valkey: RedisServer
+) -> None:
+    site = make_site(SESSION_LIMIT=100)
+    start(site, *["alice"] * 20, *["vera"] * 20)
+    with commanding(site), counted(site, valkey) as calls:
+        page = find(SessionFilter())
+    assert len(page.rows) == 40
+    assert (len(calls.ledger), len(calls.sql_store)) == (2, 1)
+    assert calls.redis == {"pttl": 20}
+
+
+def test_data_that_its_store_has_lost_is_shown_as_lost(site: Site, valkey: RedisServer) -> None:
+    start(site, "alice", "vera")
+    with valkey.client() as client:
+        client.flushall()
+    with commanding(site):
+        rows = {row.user: row for row in find(SessionFilter()).rows}
+    assert (rows["alice"].present, rows["vera"].present) == (False, True)
+    assert rows["alice"].ttl is None
+    assert rows["vera"].ttl is not None
+    assert rows["vera"].ttl > timedelta(minutes=14)
+
+
+def test_a_silent_store_is_named_and_says_nothing_about_its_rows(
+    site: Site, valkey: RedisServer
+) -> None:
+    start(site, "alice", "vera")
+    valkey.kill()
+    with commanding(site):
+        page = find(SessionFilter())
+    assert page.unavailable == ("redis",)
+    assert {row.user: row.present for row in page.rows} == {"alice": None, "vera": True}
+
+
+def test_a_users_sessions_are_the_live_ones_and_the_last_that_ended(any_site: Site) -> None:
+    start(any_site, "alice", "alice", "alice", "bob")
+    with commanding(any_site):
+        live, ended = of_user(any_site.user_id("alice"), ended=1)
+    assert len(live) == len(ended) == 1
+    assert (live[0].state, ended[0].state) == ("live", "ended")
+    assert ended[0].end_reason == "superseded"
+
+
+def test_an_expired_session_is_not_live_before_the_worker_has_recorded_it(any_site: Site) -> None:
+    start(any_site, "alice")
+    reference = any_site.rows()[0].reference
+    with clock_moved(1801):
+        assert names(any_site) == []
+        with commanding(any_site):
+            row = get(reference)
+    assert row is not None
+    assert (row.state, row.ended_at) == ("ended", None)
+
+
+def test_an_ended_session_shows_who_ended_it_and_why(any_site: Site) -> None:
+    (alice,) = start(any_site, "alice")
+    with commanding(any_site):
+        revoke([alice], actor=Actor.cli("root"), reason="policy", note="why")
+        row = get(alice)
+    assert row is not None
+    assert (row.end_reason, row.ended_by, row.reason_code, row.note, row.present) == (
+        "revoked", "root", "policy", "why", False,
+    )  # fmt: skip
