@@ -49,6 +49,7 @@ def index() -> ResponseReturnValue:
         query=query,
         verbs=[verb.value for verb in Verb],
         next=following,
+        kept=system.keep.events,
         now=system.ledger.now(),
     )
 

@@ -7,10 +7,11 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
 from app.admin.forms import RevocationForm
-from app.admin.helpers import ID, person, sessions_in_words
-from app.admin.words import receipt_verdict
+from app.admin.helpers import ID, person
+from app.admin.words import is_done, receipt_verdict
 from app.auth.access import require_step_up, requires
 from app.auth.forms import safe_next
+from app.filters import iso
 from app.listing import asked_format, csv_response, record
 from app.people.models import Permission
 from app.sessions import revocation
@@ -153,11 +154,10 @@ def retry(revocation_id: int) -> ResponseReturnValue:
         abort(404, _("There is no such revocation."))
     done = revocation.retry_purge(revocation_id)
     assert done is not None
-    if done.purge_pending:
-        waiting = sessions_in_words(done.purge_pending)
-        flash(_("Tried again. The data of %(what)s is still waiting.", what=waiting), "warning")
+    if is_done(done):
+        flash(_("Tried again. All data is deleted, and a second look found none."))
     else:
-        flash(_("Tried again. All data is deleted."))
+        flash(_("Tried again. It is not done yet: the receipt says what is left."), "warning")
     return redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
 
 
@@ -188,7 +188,7 @@ def _review_page(review: Review, form: RevocationForm) -> str:
 def _receipt_page(done: Receipt) -> ResponseReturnValue:
     if asked_format() == "json":
         body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
-        return jsonify(body | done.counts())
+        return jsonify(body | done.counts() | {"read_back_at": iso(done.read_back_at)})
     targets = (
         select(RevocationTarget.row_id)
         .where(RevocationTarget.revocation_id == done.revocation_id)
@@ -200,6 +200,6 @@ def _receipt_page(done: Receipt) -> ResponseReturnValue:
         receipt=done,
         rows=by_ids([row.row_id for row in system.ledger.read(targets)]),
         verdict=receipt_verdict(done),
-        may_retry=person().may(Permission.REVOKE),
+        may_retry=not is_done(done) and person().may(Permission.REVOKE),
         now=system.ledger.now(),
     )

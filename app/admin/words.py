@@ -32,6 +32,12 @@ class Check:
     text: str
 
 
+def is_done(receipt: Receipt) -> bool:
+    """Say whether nothing is left to do: ended, deleted, and read back with nothing found."""
+    left = receipt.purge_pending or receipt.present or receipt.read_back_at is None
+    return receipt.finished and not left
+
+
 def receipt_verdict(receipt: Receipt) -> Verdict:
     """Say what has ended, what is deleted and what the read-back found, and no more than that."""
     frozen = receipt.ended + receipt.already_ended
@@ -46,7 +52,7 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
             join_sentences(shares, _("The worker goes on; reload to see how far it is.")),
         )
     look = _read_back(receipt)
-    if receipt.purge_pending or receipt.present or receipt.read_back_at is None:
+    if not is_done(receipt):
         waiting = ""
         if receipt.purge_pending:
             waiting = _(
@@ -55,7 +61,7 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
             )
         return Verdict(
             "warning",
-            _("Nobody in this list is signed in any more. Not all of their data is deleted."),
+            join_sentences(_("Nobody in this list is signed in any more."), _undeleted(receipt)),
             ngettext(
                 "%(ended)s of %(count)s session is signed out.",
                 "%(ended)s of %(count)s sessions are signed out.",
@@ -71,6 +77,12 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
         _("%(ended)s of %(count)s gone.", ended=number(frozen), count=number(frozen)),
         join_sentences(shares, look),
     )
+
+
+def _undeleted(receipt: Receipt) -> str:
+    if receipt.purge_pending or receipt.present:
+        return _("Not all of their data is deleted.")
+    return _("Not read back yet.")
 
 
 def _read_back(receipt: Receipt) -> str:
