@@ -358,7 +358,6 @@ def _for_flask(values: dict[str, Any]) -> dict[str, object]:
     return {
         "DEBUG": values["FLASK_DEBUG"],
         "SECRET_KEY_FALLBACKS": fallbacks,
-        "SQLALCHEMY_DATABASE_URI": values["DATABASE_URL"],
         "TRUSTED_HOSTS": list(values["TRUSTED_HOSTS"]) or None,
         "WTF_CSRF_SECRET_KEY": [*fallbacks, values["SECRET_KEY"]],
         "WTF_CSRF_TIME_LIMIT": None,

@@ -16,11 +16,9 @@ from werkzeug.exceptions import HTTPException, InternalServerError, TooManyReque
 
 from app.auth.access import wants_json
 from app.filters import store_name
-from app.sessions.store import StoreUnavailable
+from app.sessions.ledger import REQUEST_ID
+from app.sessions.store import SessionError, StoreUnavailable
 from app.texts import gettext as _
-
-REQUEST_ID = "rollcall.request_id"
-"""The WSGI environment's key of the request's id: `web` sets it, the trail reads it."""
 
 RETRY_AFTER = 5
 """Seconds after which a client may try again when a server was silent."""
@@ -111,7 +109,7 @@ def _page(values: dict[str, Any], *, plain: bool) -> str:
         try:
             if current_user.is_authenticated:
                 return render_template("errors/page.html", parent="layout.html", **values)
-        except StoreUnavailable:
+        except SessionError:
             pass
     return render_template("errors/page.html", parent="base.html", **values)
 

@@ -21,6 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import errors, filters
 from app.auth.access import public
 from app.auth.forms import safe_next
+from app.sessions.ledger import REQUEST_ID
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import system
 
@@ -76,7 +77,7 @@ def _digest(path: Path, _modified: int) -> str:
 def _name_request() -> None:
     """Give the request an id: the trusted proxy's if it sent a plausible one, or a new one."""
     sent = request.headers.get("X-Request-ID", "") if current_app.config["TRUSTED_PROXIES"] else ""
-    request.environ[errors.REQUEST_ID] = sent if _REQUEST_ID.fullmatch(sent) else str(uuid4())
+    request.environ[REQUEST_ID] = sent if _REQUEST_ID.fullmatch(sent) else str(uuid4())
 
 
 def _set_headers(response: Response) -> Response:
@@ -85,7 +86,7 @@ def _set_headers(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if current_app.config["ROLLCALL_ENV"] != "development":
         response.headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-    if request_id := request.environ.get(errors.REQUEST_ID):
+    if request_id := request.environ.get(REQUEST_ID):
         response.headers["X-Request-ID"] = request_id
     if request.endpoint == "static" and response.status_code in (200, 304):
         age = _YEAR if "v" in request.args else 300

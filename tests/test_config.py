@@ -204,7 +204,7 @@ def test_development_with_tls_keeps_both():
     ],
 )
 def test_a_database_url_gets_the_driver_that_is_installed(given, used):
-    assert load(DATABASE_URL=given)["SQLALCHEMY_DATABASE_URI"] == used
+    assert load(DATABASE_URL=given)["DATABASE_URL"] == used
 
 
 def test_a_secret_can_come_from_a_file(tmp_path):
