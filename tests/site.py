@@ -53,7 +53,7 @@ def settings(database: str, redis: str | None, **overrides: object) -> dict[str,
     }
     if redis is None:
         given["SESSION_TYPE"] = "sqlalchemy"
-        given["SESSION_STORE_BY_ROLE"] = {role: "sql" for role in set(CAST.values())}
+        given["SESSION_STORE_BY_ROLE"] = dict.fromkeys(set(CAST.values()), "sql")
     return given | overrides
 
 

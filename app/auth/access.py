@@ -17,9 +17,11 @@ from wtforms import ValidationError
 
 from app.audit.models import Verb
 from app.audit.trail import Event
+from app.auth.sign_in import sign_out
 from app.people.models import Permission
 from app.sessions.interface import SessionEnded, session
 from app.sessions.ledger import Principal
+from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -96,12 +98,25 @@ def _refuse_cross_site() -> None:
     if request.method in _SAFE:
         return
     origin = request.headers.get("Origin")
-    foreign = origin is not None and urlsplit(origin)[:2] != urlsplit(request.host_url)[:2]
-    if foreign or request.headers.get("Sec-Fetch-Site", "same-origin") not in (
-        "same-origin",
-        "none",
-    ):
+    site = request.headers.get("Sec-Fetch-Site", "same-origin")
+    if (origin is not None and not _is_ours(origin)) or site not in ("same-origin", "none"):
+        current_app.logger.warning("cross_site_refused origin=%r ours=%r", origin, request.host_url)
         raise Forbidden(_("This form was sent from another site, so nothing was changed."))
+
+
+def _is_ours(origin: str) -> bool:
+    try:
+        return urlsplit(origin)[:2] == urlsplit(request.host_url)[:2]
+    except ValueError:
+        return False
+
+
+def _is_from_here() -> bool:
+    """Say whether the browser vouches that a page of this site sent the request."""
+    origin = request.headers.get("Origin")
+    return (origin is not None and _is_ours(origin)) or (
+        request.headers.get("Sec-Fetch-Site") == "same-origin"
+    )
 
 
 def _answer_overtaken() -> ResponseReturnValue | None:
@@ -115,9 +130,21 @@ def _answer_overtaken() -> ResponseReturnValue | None:
     if request.endpoint == "auth.submit_login":
         return redirect(url_for("account.home"), 303) if signed_in else None
     if request.endpoint == "auth.logout":
-        overtaken = not signed_in or not _token_is_good()
-        return redirect(url_for("account.home"), 303) if overtaken else None
+        return _answer_sign_out(signed_in)
     return _tell_reason() if session.has_ended else None
+
+
+def _answer_sign_out(signed_in: bool) -> ResponseReturnValue | None:
+    """Lead an overtaken tab home; sign out also while the store, and with it the token, is not there."""
+    try:
+        if signed_in and _token_is_good():
+            return None
+    except StoreUnavailable:
+        if not _is_from_here():
+            raise
+        sign_out()
+        return redirect(url_for("auth.login", signed_out=1), 303)
+    return redirect(url_for("account.home"), 303)
 
 
 def _token_is_good() -> bool:
@@ -144,7 +171,7 @@ def _check_rule() -> ResponseReturnValue | None:
         rule = rule_of(current_app, request.endpoint)
     except LookupError as error:
         current_app.logger.error("route_without_rule %s", error)
-        raise Forbidden from None
+        raise Forbidden(str(error) if _is_development() else None) from None
     if rule is None:
         return None
     principal = session.principal
@@ -168,6 +195,10 @@ def wants_json() -> bool:
     )
 
 
+def _is_development() -> bool:
+    return bool(current_app.config["ROLLCALL_ENV"] == "development")
+
+
 def _send_to_sign_in() -> ResponseReturnValue:
     if wants_json():
         return {"error": "signed_out", "message": _("Sign in first.")}, 401
@@ -188,6 +219,10 @@ def _ask_password(_error: StepUpRequired) -> ResponseReturnValue:
 def _answer_ended(_error: SessionEnded) -> ResponseReturnValue:
     """Answer a request whose session ended between its check and its first look at the data."""
     g.pop("_login_user", None)
+    if not session.has_ended:
+        # Another request of this browser got the new id; with that cookie the page is there again.
+        here = request.full_path.rstrip("?") if request.method in _SAFE else None
+        return redirect(here or url_for("account.home"), 303)
     return _tell_reason()
 
 

@@ -82,7 +82,7 @@ def enable_user(user_id: int, *, actor: Actor | Principal) -> None:
     refuse_uncommitted("enable_user")
     with system.ledger.transaction() as tx:
         user = _lock(tx, user_id)
-        by = _permitted(actor, Permission.ADMINISTER)
+        by = _permitted(actor, Permission.ADMINISTER, on=user)
         if user.active:
             raise ChangeRefused(_("This user is not disabled."))
         values = {"active": True, "disabled_at": None}
@@ -96,7 +96,7 @@ def change_role(user_id: int, role: str, *, actor: Actor | Principal) -> int:
     new = _role(role)
     with system.ledger.transaction() as tx:
         user = _lock(tx, user_id)
-        by = _permitted(actor, Permission.ADMINISTER)
+        by = _permitted(actor, Permission.ADMINISTER, on=user)
         if user.role == new:
             raise ChangeRefused(_("This user has that role already."), "role")
         _keep_an_admin(tx, user)
@@ -115,7 +115,7 @@ def reset_password(user_id: int, password: str, *, actor: Actor | Principal) -> 
     new_hash = _new_hash(password, "" if row is None else row.name)
     with system.ledger.transaction() as tx:
         user = _lock(tx, user_id)
-        by = _permitted(actor, Permission.ADMINISTER)
+        by = _permitted(actor, Permission.ADMINISTER, on=user)
         _set_password(tx, user_id, new_hash)
         tx.record(by, [Event(Verb.PASSWORD_RESET, user.id, user.name)])
         ended = _end_all(tx, user_id, EndReason.PASSWORD_CHANGED, by)
@@ -140,7 +140,7 @@ def change_own_password(current: str, new: str) -> int:
         if not locked.active or locked.password_hash != user.password_hash:
             raise ChangeRefused(_("Your password was changed meanwhile."), "current_password")
         _set_password(tx, locked.id, new_hash)
-        tx.rehandle(change.row_id, change.handle)
+        tx.rehandle(change.row_id, change.old, change.new)
         by = session.actor()
         tx.record(by, [Event(Verb.PASSWORD_CHANGED, locked.id, locked.name, principal.reference)])
         reason = EndReason.PASSWORD_CHANGED
@@ -219,7 +219,9 @@ def _end_all(
     rows = tx.connection.execute(
         select(UserSession.id).where(UserSession.user_id == user_id, UserSession.ended_at.is_(None))
     )
-    return tx.end([row.id for row in rows if row.id != but], reason, by, Verb.ENDED)
+    ids = [row.id for row in rows if row.id != but]
+    expired = tx.expire(ids, Actor.system())
+    return expired + tx.end(ids, reason, by, Verb.ENDED)
 
 
 def _set_password(tx: Transaction, user_id: int, password_hash: str) -> None:

@@ -110,7 +110,7 @@ def step_up(password: str) -> Principal:
     user = check_own_password(password, Verb.STEP_UP_FAILED)
     with session.regenerating() as change, system.ledger.transaction() as tx:
         _still_holds(tx, user.id, user.password_hash)
-        row = tx.rehandle(change.row_id, change.handle, stepped_up_at=clock())
+        row = tx.rehandle(change.row_id, change.old, change.new, stepped_up_at=clock())
         event = Event(Verb.STEPPED_UP, row.user_id, row.name, row.reference)
         tx.record(session.actor(), [event])
     return _signed_in()
@@ -128,7 +128,7 @@ def check_own_password(password: str, verb: Verb) -> Verified:
 
 def _check_password(user: AnyRow | None, key: str, name: str, password: str, verb: Verb) -> None:
     ip = session.client.ip
-    known = user is not None and _signed_in_from(user.id, ip)
+    known = _signed_in_from(0 if user is None else user.id, ip)
     throttle().check(key, ip, known=known)
     right = verify_password(None if user is None else user.password_hash, password)
     if right and user is not None and user.active:

@@ -102,7 +102,7 @@ def throttle() -> Throttle:
 
 def network_of(ip: str) -> str:
     """Return the network that stands for an address: a /24 of IPv4, a /64 of IPv6."""
-    address = ip.split("%")[0]
+    address = ip.split("%", maxsplit=1)[0]
     return str(ip_network(f"{address}/{64 if ':' in address else 24}", strict=False))
 
 

@@ -20,8 +20,8 @@ class Client:
 
     @classmethod
     def of(cls, remote_addr: str | None, user_agent: str) -> "Client":
-        """Return the client of a request; without an address (a test, a socket) it is `::`."""
-        return cls(remote_addr or _NO_ADDRESS, user_agent[:USER_AGENT_LENGTH])
+        """Return the client of a request; what is no address (a socket, a proxy's "unknown") is `::`."""
+        return cls(_plain(remote_addr or _NO_ADDRESS), user_agent[:USER_AGENT_LENGTH])
 
     @property
     def ip_key(self) -> bytes:
@@ -30,6 +30,15 @@ class Client:
     @property
     def digest(self) -> bytes:
         return hashlib.sha256(self.user_agent.encode("utf-8", "replace")).digest()
+
+
+def _plain(address: str) -> str:
+    """Return an address without its zone; an IPv4 one that IPv6 carries is itself again."""
+    try:
+        ip = ip_address(address.split("%", maxsplit=1)[0])
+    except ValueError:
+        return _NO_ADDRESS
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 def ip_key(address: str) -> bytes:

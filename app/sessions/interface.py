@@ -32,6 +32,7 @@ from app.sessions.purge import discard, purge
 from app.sessions.store import DataKey, Saved, SessionError, StoreUnavailable, UnreadablePayload
 from app.sessions.system import SessionSystem, system_of
 from app.sessions.timeouts import first_ttl, touch_due
+from app.sessions.transaction import RowEnded
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class Regeneration:
     """A session's row and the handle of the id that it is about to get."""
 
     row_id: int
-    handle: bytes
+    old: bytes
+    new: bytes
 
 
 class RollcallSession(LazyMapping):
@@ -74,6 +76,7 @@ class RollcallSession(LazyMapping):
         self._ended_id: int | None = None
         self._data: SessionData | None = None
         self._touch_due = False
+        self._handle = b""
         self._new_id: str | None = None
         self._forget = False
         self._drop_visitor = False
@@ -135,6 +138,7 @@ class RollcallSession(LazyMapping):
         cookie = self._request.cookies.get(self._app.config["SESSION_COOKIE_NAME"], "")
         handle = handle_for(cookie)
         row = None if handle is None else self._ledger.open(handle)
+        self._handle = handle or b""
         if row is None or not row.live:
             self._row = None
             self._ended_id = None if row is None else row.id
@@ -200,6 +204,13 @@ class RollcallSession(LazyMapping):
         purge(self._system, ended)
         self._end_here()
 
+    def _overtaken(self) -> None:
+        """This request's id is nobody's any more: its session ended, or another request regenerated it."""
+        row = self._ledger.reopen(self._row.id) if self._row is not None else None
+        self._end_here()
+        if row is not None and row.live:
+            self._ended_id = None
+
     def _end_here(self) -> None:
         self._ended_id = None if self._row is None else self._row.id
         self._become_visitor()
@@ -237,6 +248,7 @@ class RollcallSession(LazyMapping):
         self._new_id = session_id
         self._drop_visitor = True
         self._row, self._loaded = _UNASKED, False
+        self._handle = draft.handle
         row = self._ledger.open(draft.handle)
         if row is None:
             raise SessionEnded("its row is not in the ledger")
@@ -249,9 +261,14 @@ class RollcallSession(LazyMapping):
         """Give this session a new id: the block changes its row; the cookie follows if it ends well."""
         if self.principal is None or self._row is None:
             raise SessionEnded("there is no session to regenerate")
+        self._load()
         session_id = new_session_id()
-        yield Regeneration(self._row.id, _handle(session_id))
-        self._new_id = session_id
+        try:
+            yield Regeneration(self._row.id, self._handle, _handle(session_id))
+        except RowEnded as error:
+            self._overtaken()
+            raise SessionEnded("it ended, or got another id, while this request ran") from error
+        self._new_id, self._handle = session_id, _handle(session_id)
         row = self._ledger.reopen(self._row.id)
         if row is not None and row.live:
             data = self._data
@@ -266,7 +283,7 @@ class RollcallSession(LazyMapping):
     def regenerate(self) -> None:
         """Give this session a new id, recorded in the trail."""
         with self.regenerating() as change, self._ledger.transaction() as tx:
-            row = tx.rehandle(change.row_id, change.handle)
+            row = tx.rehandle(change.row_id, change.old, change.new)
             event = Event(Verb.REGENERATED, row.user_id, row.name, row.reference)
             tx.record(self.actor(), [event])
 
@@ -376,14 +393,14 @@ class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc
         return RollcallSession(app, request) if app.secret_key else None
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Save and set cookies. A server that fails here turns the response into the 503 page."""
+        """Save and set cookies. What fails here turns the response into the 503 or the 500 page."""
         opened = cast(RollcallSession, session)
         if not opened.accessed and not opened.modified:
             return
         response.vary.add("Cookie")
         try:
             opened.finish()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, TypeError, ValueError) as error:
             if request_ctx._session is not opened:
                 raise
             _replace(response, app.make_response(app.handle_user_exception(error)))

@@ -4,6 +4,7 @@
 not committed yet would be left behind, or on SQLite block them, so they refuse to start beside it.
 """
 
+import re
 from typing import Any
 
 from flask import Flask
@@ -12,7 +13,8 @@ from sqlalchemy import Connection, Engine, event
 from app.extensions import db
 
 _WROTE = "rollcall_wrote"
-_READING = ("SELECT", "PRAGMA", "SHOW", "EXPLAIN", "VALUES")
+_READING = ("SELECT", "PRAGMA", "SHOW", "EXPLAIN", "VALUES", "SAVEPOINT", "RELEASE", "ROLLBACK")
+_WRITING = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE)
 
 
 class UncommittedWork(RuntimeError):
@@ -51,10 +53,16 @@ def _watch(engine: Engine) -> None:
 
     @event.listens_for(engine, "before_cursor_execute")
     def wrote(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.lstrip().upper().startswith(_READING):
+        if _writes(statement.lstrip()):
             connection.info[_WROTE] = True
 
     @event.listens_for(engine, "commit")
     @event.listens_for(engine, "rollback")
     def settled(connection: Connection) -> None:
         connection.info.pop(_WROTE, None)
+
+
+def _writes(statement: str) -> bool:
+    if statement[:4].upper() == "WITH":
+        return _WRITING.search(statement) is not None
+    return not statement.upper().startswith(_READING)

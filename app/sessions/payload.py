@@ -110,7 +110,7 @@ class PayloadCodec:
                 key: value if isinstance(value, _PLAIN) else _tagger._untag_scan(value)
                 for key, value in raw.items()
             }
-        except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except Exception as error:
             raise UnreadablePayload(type(error).__name__) from error
 
 

@@ -128,7 +128,9 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
         tx.connection.execute(
             update(Revocation)
             .where(Revocation.id == revocation_id)
-            .values(present=len(still), read_back_at=None if silent else clock())
+            .values(
+                present=None if silent else len(still), read_back_at=None if silent else clock()
+            )
         )
     return len(still)
 

@@ -103,6 +103,8 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
     Raises NothingToRevoke, NotPermitted, StoreUnavailable("database").
     """
     refuse_uncommitted("freeze")
+    if targets.matching is not None and not targets.matching.narrows:
+        targets = Targets(everyone=True)
     by = _permitted(actor, Permission.ADMINISTER if targets.everyone else Permission.REVOKE)
     own = actor.reference if isinstance(actor, Principal) else None
     may_end_admins = isinstance(actor, Actor) or actor.may(Permission.ADMINISTER)
@@ -125,6 +127,8 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
         if size == 0:
             raise NothingToRevoke(_nothing(held_back, left_out))
         values = {"size": size, "held_back": held_back, "left_out": left_out}
+        if targets.matching is not None:
+            values["whole_store"] = _whole_store(tx, revocation_id, own)
         tx.connection.execute(
             update(Revocation).where(Revocation.id == revocation_id).values(values)
         )
@@ -176,7 +180,7 @@ def review(revocation_id: int, *, actor: Principal) -> Review | None:
         left_out=row.left_out,
         needs_count=grave,
         needs_step_up=grave,
-        stale=row.now >= row.expires_at,
+        stale=row.now >= row.expires_at or row.actor["reference"] != actor.reference,
         confirmed=row.confirmed_at is not None,
         rows=by_ids([target.row_id for target in ids]),
     )
@@ -197,13 +201,14 @@ def confirm(
             select(Revocation.__table__).where(Revocation.id == revocation_id).with_for_update()
         ).first()
         _check_fresh(tx, row, by)
+        assert row is not None
         values = {"reason": code.value, "note": note[:LONGEST_NOTE], "tell_user": tell}
         tx.connection.execute(
             update(Revocation)
             .where(Revocation.id == revocation_id)
             .values(**values, confirmed_at=tx.now())
         )
-        if row is not None and row.everyone:
+        if row.everyone:
             _cut_off(tx, row)
         event = Event(
             Verb.REVOCATION_CONFIRMED, revocation_id=revocation_id, reason=code.value, note=note
@@ -248,10 +253,13 @@ def resume(on: SessionSystem) -> int:
     is asked for an hour.
     """
     lately = Revocation.confirmed_at > now(-_READ_BACK_FOR.total_seconds())
-    read_again = or_(Revocation.read_back_at.is_(None), Revocation.present > 0)
     open_ones = select(Revocation.id).where(
         Revocation.confirmed_at.is_not(None),
-        or_(Revocation.finished_at.is_(None), and_(lately, read_again)),
+        or_(
+            Revocation.finished_at.is_(None),
+            Revocation.read_back_at.is_(None),
+            and_(lately, Revocation.present > 0),
+        ),
     )
     rows = on.ledger.read(open_ones.order_by(Revocation.id))
     for row in rows:
@@ -308,6 +316,7 @@ def _batch(on: SessionSystem, revocation_id: int, size: int) -> _Batch | None:
         targets = tx.targets(ids)
         tx.lock_users([target.user_id for target in targets])
         by = Actor(**row.actor)
+        expired = tx.expire(ids, Actor.system())
         ended = tx.end(
             ids,
             EndReason.REVOKED,
@@ -329,7 +338,7 @@ def _batch(on: SessionSystem, revocation_id: int, size: int) -> _Batch | None:
                 .values(finished_at=tx.now())
             )
             tx.record(by, [Event(Verb.REVOCATION_FINISHED, revocation_id=revocation_id)])
-    return _Batch(ended, last)
+    return _Batch(expired + ended, last)
 
 
 def _counted(joined: Any, column: Any) -> dict[str, int]:
@@ -350,8 +359,6 @@ def _set_outcome(tx: Transaction, revocation_id: int, ids: list[int], outcome: s
 
 
 def _insert(tx: Transaction, targets: Targets, by: Actor) -> int:
-    where = targets.matching
-    only_store = where is not None and set(where.to_query()) == {"store"}
     values = {
         "created_at": tx.now(),
         "expires_at": tx.now() + VALID_FOR,
@@ -359,7 +366,7 @@ def _insert(tx: Transaction, targets: Targets, by: Actor) -> int:
         "actor_name": by.name,
         "actor": {slot: getattr(by, slot) for slot in Actor.__slots__},
         "matched_by": _matched_by(targets)[:500],
-        "whole_store": where.store if only_store and where is not None else None,
+        "whole_store": None,
         "everyone": targets.everyone,
         "size": 0,
         "left_out": 0,
@@ -387,6 +394,30 @@ def _chosen(targets: Targets, revocation_id: int) -> Any:
     raise NothingToRevoke(_("Choose at least one session."))
 
 
+def _whole_store(tx: Transaction, revocation_id: int, own: str | None) -> str | None:
+    """Return the store of which the set holds every live session but one's own, if there is one."""
+    alive = (
+        select(UserSession.store, func.count().label("alive"))
+        .where(live(), UserSession.reference != (own or ""))
+        .group_by(UserSession.store)
+        .subquery()
+    )
+    held = (
+        select(UserSession.store, func.count().label("held"))
+        .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
+        .where(RevocationTarget.revocation_id == revocation_id)
+        .group_by(UserSession.store)
+        .subquery()
+    )
+    whole = (
+        select(held.c.store)
+        .join(alive, alive.c.store == held.c.store)
+        .where(held.c.held >= alive.c.alive, held.c.held > 1)
+    )
+    found = tx.connection.execute(whole.order_by(held.c.store).limit(1)).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
 def _matched_by(targets: Targets) -> str:
     if targets.references:
         return ""
@@ -409,6 +440,8 @@ def _nothing(held_back: str | None, left_out: int) -> str:
 def _check_fresh(tx: Transaction, row: AnyRow | None, by: Actor) -> None:
     if row is None or row.actor_user_id != by.user_id:
         raise Stale(_("This review is not yours. Choose the sessions again."))
+    if row.actor["reference"] != by.reference:
+        raise Stale(_("This review began in another session of yours. Choose the sessions again."))
     if row.confirmed_at is not None:
         raise Stale(_("This revocation is confirmed already."))
     if tx.now() >= row.expires_at:

@@ -54,6 +54,14 @@ class SessionFilter:
     @classmethod
     def from_query(cls, args: Mapping[str, str]) -> Self:
         """Read a query string. Raises FilterError for a value that is not allowed."""
+        known = {field.name for field in fields(cls)} - {"user_id"}
+        for name in args:
+            if name not in known:
+                allowed = ", ".join(sorted(known))
+                raise FilterError(
+                    name,
+                    _("There is no filter %(name)s. There are: %(all)s.", name=name, all=allowed),
+                )
         given = {
             field.name: args[field.name].strip()
             for field in fields(cls)
@@ -79,6 +87,11 @@ class SessionFilter:
         _one_of("role", self.role, tuple(Role))
         if self.ip is not None:
             _network("ip", self.ip)
+
+    @property
+    def narrows(self) -> bool:
+        """Say whether anything is left out but what has ended."""
+        return bool(self.to_query())
 
     def clause(self) -> ColumnElement[bool]:
         """Return the filter as one SQL predicate over user_sessions joined with users."""
@@ -323,6 +336,8 @@ def _from_cursor(cursor: str) -> tuple[datetime, int]:
         at, row_id = text.split(" ")
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None:
+            raise ValueError
+        if not 0 < int(row_id) < 2**63:
             raise ValueError
         return moment, int(row_id)
     except (ValueError, binascii.Error):

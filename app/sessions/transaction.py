@@ -103,17 +103,35 @@ class Transaction:
         assert result.inserted_primary_key is not None
         return int(result.inserted_primary_key[0])
 
-    def rehandle(self, row_id: int, handle: bytes, **values: Any) -> AnyRow:
-        """Give a live row the handle of a new id: the old id is nobody's at once. Raises RowEnded."""
+    def rehandle(self, row_id: int, old: bytes, new: bytes, **values: Any) -> AnyRow:
+        """Give a live row the handle of a new id: the old id is nobody's at once.
+
+        Raises RowEnded if the row is not live, or no longer under the old handle.
+        """
         changed = self.connection.execute(
             update(UserSession)
-            .where(UserSession.id == row_id, live())
-            .values(handle=handle, regenerations=UserSession.regenerations + 1, **values)
+            .where(UserSession.id == row_id, UserSession.handle == old, live())
+            .values(handle=new, regenerations=UserSession.regenerations + 1, **values)
             .execution_options(synchronize_session=False)
         )
         if changed.rowcount != 1:
             raise RowEnded(row_id)
         return self.targets([row_id])[0]
+
+    def expire(self, row_ids: Sequence[int], by: Actor) -> list[AnyRow]:
+        """End those of the rows that are past a deadline; the one that came first is the cause."""
+        absolute, idle = UserSession.absolute_expires_at, UserSession.idle_expires_at
+        ended: list[AnyRow] = []
+        for first, passed, reason in (
+            (absolute <= idle, absolute, EndReason.ABSOLUTE_TIMEOUT),
+            (idle < absolute, idle, EndReason.IDLE_TIMEOUT),
+        ):
+            due = select(UserSession.id).where(
+                UserSession.id.in_(row_ids), UserSession.ended_at.is_(None), first, passed <= now()
+            )
+            ids = [row.id for row in self.connection.execute(due)]
+            ended += self.end(ids, reason, by, Verb.EXPIRED)
+        return ended
 
     def end(
         self, row_ids: Sequence[int], reason: EndReason, actor: Actor, verb: Verb, **values: Any

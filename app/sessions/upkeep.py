@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 
 from app.audit.models import AuditEvent, Verb
 from app.audit.trail import Actor, Event
@@ -67,23 +67,16 @@ def run(
 def expire(system: SessionSystem, by: Actor) -> int:
     """End rows that are past a deadline, with the deadline that came first as their cause."""
     ended = 0
-    for column, other, reason in (
-        (UserSession.absolute_expires_at, UserSession.idle_expires_at, EndReason.ABSOLUTE_TIMEOUT),
-        (UserSession.idle_expires_at, UserSession.absolute_expires_at, EndReason.IDLE_TIMEOUT),
-    ):
-        first = column <= other if reason is EndReason.ABSOLUTE_TIMEOUT else column < other
-        due = select(UserSession.id).where(UserSession.ended_at.is_(None), column <= now(), first)
-        while batch := system.ledger.read(due.order_by(UserSession.id).limit(BATCH)):
-            with system.ledger.transaction() as tx:
-                ids = [row.id for row in batch]
-                users = tx.connection.execute(
-                    select(UserSession.user_id).where(UserSession.id.in_(ids)).distinct()
-                )
-                tx.lock_users([row.user_id for row in users])
-                still_due = tx.connection.execute(due.where(UserSession.id.in_(ids)))
-                rows = tx.end([row.id for row in still_due], reason, by, Verb.EXPIRED)
-            purge(system, rows)
-            ended += len(rows)
+    due = select(UserSession.id, UserSession.user_id).where(
+        UserSession.ended_at.is_(None),
+        or_(UserSession.absolute_expires_at <= now(), UserSession.idle_expires_at <= now()),
+    )
+    while batch := system.ledger.read(due.order_by(UserSession.id).limit(BATCH)):
+        with system.ledger.transaction() as tx:
+            tx.lock_users([row.user_id for row in batch])
+            rows = tx.expire([row.id for row in batch], by)
+        purge(system, rows)
+        ended += len(rows)
     return ended
 
 
@@ -118,10 +111,11 @@ def reconcile(system: SessionSystem, by: Actor, done: Pass, look_again: float) -
             _note_silent(done, error)
             continue
         done.missing += len(absent)
+        lost = _missing_twice(system, absent, look_again)
         if len(absent) > max(_FEW, LOST_SHARE * live_rows):
             _raise_alarm(system, by, done, name, len(absent), live_rows)
             continue
-        done.lost += _end_lost(system, by, absent, look_again)
+        done.lost += _end_lost(system, by, lost)
 
 
 def _look(system: SessionSystem, store: str) -> tuple[int, list[AnyRow]]:
@@ -151,24 +145,31 @@ def _mark_found(system: SessionSystem, row_ids: Sequence[int]) -> None:
             )
 
 
-def _end_lost(system: SessionSystem, by: Actor, absent: list[AnyRow], look_again: float) -> int:
-    lost = 0
+def _missing_twice(system: SessionSystem, absent: list[AnyRow], look_again: float) -> list[AnyRow]:
+    """Note the first look at what is absent, and return the rows whose first look is long enough ago."""
+    twice: set[int] = set()
     for start in range(0, len(absent), BATCH):
-        batch = absent[start : start + BATCH]
-        ids = [row.id for row in batch]
+        ids = [row.id for row in absent[start : start + BATCH]]
+        before = select(UserSession.id).where(
+            UserSession.id.in_(ids), UserSession.missing_since <= now(-look_again)
+        )
+        twice |= {row.id for row in system.ledger.read(before)}
         with system.ledger.transaction() as tx:
-            tx.lock_users([row.user_id for row in batch])
-            twice = tx.connection.execute(
-                select(UserSession.id).where(
-                    UserSession.id.in_(ids), UserSession.missing_since <= now(-look_again)
-                )
-            )
-            ended = tx.end([row.id for row in twice], EndReason.LOST, by, Verb.LOST)
             tx.connection.execute(
                 update(UserSession)
                 .where(UserSession.id.in_(ids), UserSession.missing_since.is_(None))
                 .values(missing_since=clock())
             )
+    return [row for row in absent if row.id in twice]
+
+
+def _end_lost(system: SessionSystem, by: Actor, rows: list[AnyRow]) -> int:
+    lost = 0
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        with system.ledger.transaction() as tx:
+            tx.lock_users([row.user_id for row in batch])
+            ended = tx.end([row.id for row in batch], EndReason.LOST, by, Verb.LOST)
         purge(system, ended)
         lost += len(ended)
     return lost

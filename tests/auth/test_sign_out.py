@@ -116,3 +116,16 @@ def test_without_its_event_the_session_goes_on(any_site: Site) -> None:
     (row,) = any_site.live("alice")
     assert any_site.payload(row) is not None
     assert browser.is_signed_in()
+
+
+def test_the_form_signs_out_with_the_store_down_if_the_browser_vouches_for_it(
+    site: Site, valkey: RedisServer
+) -> None:
+    browser = site.signed_in("alice")
+    token = browser.token("/account/sessions")
+    valkey.kill()
+    same = {"Sec-Fetch-Site": "same-origin"}
+    answer = browser.client.post("/logout", data={"csrf_token": token}, headers=same)
+    assert answer.status_code == 303
+    assert site.live("alice") == []
+    assert site.rows()[0].purged_at is None

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
+from app.audit.trail import Actor
+from app.sessions.revocation import revoke
 from tests.sessions.helpers import reference_of, with_cookie
 from tests.sessions.test_revocation import start
 from tests.site import PASSWORD, Browser, Site, clock_moved
@@ -198,3 +200,48 @@ def test_without_its_event_there_is_no_step_up(any_site: Site) -> None:
     (after,) = any_site.live("alice")
     assert (after.handle, after.stepped_up_at) == (before.handle, before.stepped_up_at)
     assert alice.is_signed_in()
+
+
+def test_an_id_that_was_regenerated_meanwhile_cannot_take_the_session_over(site: Site) -> None:
+    """Two browsers hold one id; the owner's step-up ends between the thief's check and update."""
+    owner = site.signed_in("ada")
+    thief = with_cookie(site, owner.cookie)
+    token = thief.token("/reauth")
+
+    def steps_up_first(*_: object) -> bool:
+        assert step_up(owner) == 303
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.auth.sign_in.verify_password", _once(steps_up_first))
+        answer = thief.client.post("/reauth", data={"csrf_token": token, "password": PASSWORD})
+    assert answer.status_code == 303
+    assert "session=" not in " ".join(answer.headers.getlist("Set-Cookie"))
+    assert not thief.is_signed_in()
+    assert owner.is_signed_in()
+
+
+def test_a_revocation_while_the_password_is_checked_is_told_not_a_fault(any_site: Site) -> None:
+    vera = any_site.signed_in("vera")
+    token = vera.token("/reauth")
+
+    def is_revoked_first(*_: object) -> bool:
+        revoke([reference_of(any_site, "vera")], actor=Actor.cli("root"), reason="incident")
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.auth.sign_in.verify_password", _once(is_revoked_first))
+        answer = vera.client.post("/reauth", data={"csrf_token": token, "password": PASSWORD})
+    assert answer.status_code == 401
+    assert "An administrator ended this session" in answer.text
+
+
+def _once(first: Callable[..., bool]) -> Callable[..., bool]:
+    """Do something during the first check of a password; later ones are right without more ado."""
+    calls: list[bool] = []
+
+    def verify(*args: object) -> bool:
+        calls.append(True)
+        return first(*args) if len(calls) == 1 else True
+
+    return verify

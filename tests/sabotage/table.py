@@ -191,7 +191,7 @@ TABLE = (
         8,
         "a step-up gives the row the handle of a new id",
         f"{SESSIONS}/transaction.py",
-        ".values(handle=handle, regenerations=UserSession.regenerations + 1, **values)",
+        ".values(handle=new, regenerations=UserSession.regenerations + 1, **values)",
         ".values(regenerations=UserSession.regenerations + 1, **values)",
         (node("sessions/test_regenerate", "test_the_old_id_is_nobodys_and_sets_no_cookie"),),
     ),

@@ -40,6 +40,8 @@ PAYLOADS = {
     "30 MB": msgspec.msgpack.encode({"a": "x" * 30_000_000}),
     "a list": b"\x91\x01",
     "a bad tag": b'{"a": {" d": 3}}',
+    "a number for a UUID": b'{"a": {" u": 5}}',
+    "a tag of nothing": b'{"a": {" di": {}}}',
     "nested deep": DEEP,
     "noise": bytes(range(256)),
 }
@@ -117,3 +119,22 @@ def test_a_damaged_sessions_value_names_are_not_shown_and_no_500(
     damage(site, valkey, row, b"\xc1")
     ada = site.signed_in("ada")
     assert ada.get(f"/admin/sessions/{row.reference}").status_code == 200
+
+
+def test_a_key_of_another_type_is_damage_too(site: Site, valkey: RedisServer) -> None:
+    browser = site.signed_in("alice")
+    (row,) = site.live("alice")
+    with valkey.client() as client:
+        client.delete(f"rollcall:session:{row.data_key}")
+        client.rpush(f"rollcall:session:{row.data_key}", "not", "ours")
+    assert browser.get("/account/sessions").status_code == 401
+    assert [r.end_reason for r in site.rows()] == ["damaged"]
+
+
+def test_damage_found_while_an_error_page_is_made_leaves_that_page(
+    site: Site, valkey: RedisServer
+) -> None:
+    browser = site.signed_in("alice")
+    damage(site, valkey, site.live("alice")[0], b"\xc1")
+    assert browser.get("/nowhere").status_code == 404
+    assert [r.end_reason for r in site.rows()] == ["damaged"]

@@ -6,7 +6,7 @@ import pytest
 from flask import session
 from sqlalchemy import text
 
-from app.sessions.transaction import RowEnded
+from app.sessions.interface import SessionEnded
 from tests.sessions.helpers import add_view, with_cookie
 from tests.site import PASSWORD, Site
 
@@ -78,7 +78,7 @@ def test_a_session_that_ended_meanwhile_gets_no_new_id(any_site: Site) -> None:
 
     def end_and_regenerate() -> str:
         revoke([session.sid], actor=Actor.cli("test"), reason="incident")  # type: ignore[attr-defined]
-        with pytest.raises(RowEnded):
+        with pytest.raises(SessionEnded):
             session.regenerate()  # type: ignore[attr-defined]
         return "refused"
 

@@ -495,3 +495,39 @@ def test_ended_sessions_are_not_among_the_matching(site: Site) -> None:
     with commanding(site):
         assert freeze(Targets(user_id=site.user_id("alice")), actor=CLI).size == 1
         assert freeze(Targets(matching=SessionFilter(user="alice")), actor=CLI).size == 1
+
+
+def test_an_operator_s_list_without_a_filter_is_everyone_s_and_refused(site: Site) -> None:
+    start(site, "alice", "bob")
+    ops = site.signed_in("ops")
+    with acting(ops) as principal, pytest.raises(NotPermitted):
+        freeze(Targets(matching=SessionFilter()), actor=principal)
+
+
+def test_all_of_a_store_is_a_whole_store_however_it_was_filtered(site: Site) -> None:
+    start(site, "alice", "bob")
+    ops = site.signed_in("ops")
+    with acting(ops) as principal:
+        frozen = freeze(Targets(matching=SessionFilter(role="member")), actor=principal)
+        shown = review(frozen.id, actor=principal)
+    assert shown is not None
+    assert shown.needs_step_up
+
+
+def test_a_set_is_bound_to_the_session_that_froze_it(make_site: Callable[..., Site]) -> None:
+    site = make_site(SESSION_LIMIT=3)
+    first, second = site.signed_in("ada"), site.signed_in("ada")
+    (_, other) = [row.reference for row in site.live("ada")]
+    with acting(first) as principal:
+        frozen = freeze(Targets(references=(other,)), actor=principal)
+    with acting(second) as principal, pytest.raises(Stale):
+        confirm(frozen.id, actor=principal, reason="incident")
+    assert second.is_signed_in()
+
+
+def test_a_session_that_time_had_ended_is_not_called_revoked(any_site: Site) -> None:
+    start(any_site, "alice")
+    with commanding(any_site), clock_moved(1801):
+        done = revoke([reference_of(any_site, "alice")], actor=CLI, reason="incident")
+    assert (done.ended, done.already_ended, done.present) == (0, 1, 0)
+    assert any_site.rows()[0].end_reason == "idle_timeout"

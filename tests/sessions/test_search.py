@@ -104,7 +104,12 @@ def test_a_filter_and_its_query_string_are_one(site: Site) -> None:
     with commanding(site):
         assert SessionFilter.from_query(query).to_query() == query
         assert SessionFilter.from_query({}).to_query() == {}
-        assert SessionFilter.from_query({"user_id": "7"}).user_id is None
+
+
+@pytest.mark.parametrize("name", ["usr", "after", "user_id", "all_matching"])
+def test_a_filter_that_does_not_exist_is_refused_not_ignored(site: Site, name: str) -> None:
+    with commanding(site), pytest.raises(FilterError, match="There is no filter"):
+        SessionFilter.from_query({name: "alice"})
 
 
 def test_pages_follow_each_other_without_gap_or_double(make_site: MakeSite) -> None:

@@ -241,3 +241,18 @@ def test_a_review_that_nobody_confirmed_is_forgotten_after_a_day(site: Site) -> 
 
 def count(site: Site, table: str) -> int:
     return int(site.system.ledger.read(text(f"SELECT count(*) FROM {table}"))[0][0])
+
+
+def test_the_alarm_marks_what_is_missing_though_it_ends_nobody(
+    site: Site, valkey: RedisServer
+) -> None:
+    start(site, *["alice", "bob"])
+    lose(site, valkey, 2)
+    before = upkeep._FEW
+    upkeep._FEW = 0
+    try:
+        assert run(site).alarms
+    finally:
+        upkeep._FEW = before
+    assert all(row.missing_since is not None for row in site.rows())
+    assert all(row.ended_at is None for row in site.rows())

@@ -6,13 +6,21 @@ as it is. It never runs KEYS or SCAN: which sessions exist is the ledger's to sa
 
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha1
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
-from app.sessions.store import DataKey, Saved, SessionExists, StoredSession, Version
+from app.sessions.store import (
+    DataKey,
+    Saved,
+    SessionExists,
+    StoredSession,
+    UnreadablePayload,
+    Version,
+)
 from app.sessions.stores.breaker import Breaker
 
 VERSION_BYTES = 8
@@ -52,7 +60,7 @@ class RedisStore:
 
     def load(self, key: DataKey, *, extend_to: timedelta | None = None) -> StoredSession | None:
         """Read a payload, with `extend_to` by GETEX."""
-        with self.breaker.answering():
+        with self.breaker.answering(), _foreign_values():
             if extend_to is None:
                 value = self._client.get(self._name(key))
             else:
@@ -78,7 +86,7 @@ class RedisStore:
             _new_value(payload),
             "" if ttl is None else _milliseconds(ttl),
         )
-        with self.breaker.answering():
+        with self.breaker.answering(), _foreign_values():
             try:
                 answer = self._client.evalsha(_SAVE_DIGEST, 1, *arguments)
             except NoScriptError:
@@ -119,6 +127,17 @@ class RedisStore:
 
 _ABSENT = -2
 """PTTL's answer for a key that does not exist."""
+
+
+@contextmanager
+def _foreign_values() -> Iterator[None]:
+    """Call a value of another type, which is none of ours, a damaged payload."""
+    try:
+        yield
+    except ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise UnreadablePayload("the key holds no string") from error
+        raise
 
 
 def _new_value(payload: bytes) -> bytes:
