@@ -16,12 +16,27 @@ from werkzeug.exceptions import HTTPException, InternalServerError, TooManyReque
 
 from app.auth.access import wants_json
 from app.filters import store_name
-from app.sessions.ledger import REQUEST_ID
+from app.sessions.data import DataMissing
+from app.sessions.ledger import DATABASE, REQUEST_ID
 from app.sessions.store import SessionError, StoreUnavailable
+from app.sessions.stores.failures import Failure
+from app.texts import N_
 from app.texts import gettext as _
 
 RETRY_AFTER = 5
 """Seconds after which a client may try again when a server was silent."""
+
+_TROUBLE = {
+    Failure.STARTING: N_("%(server)s does not answer yet: it is starting"),
+    Failure.READ_ONLY: N_("%(server)s cannot store anything at the moment (read-only)"),
+    Failure.FULL: N_(
+        "%(server)s cannot store anything at the moment (out of memory or disk space)"
+    ),
+    Failure.DENIED: N_("%(server)s does not let this site in"),
+    Failure.LOCKED: N_("%(server)s is busy at the moment (waited too long for a lock)"),
+    Failure.BUSY: N_("%(server)s is busy at the moment (too many connections)"),
+    Failure.BROKEN: N_("%(server)s answers with a fault of its own"),
+}
 
 
 def init_app(app: Flask) -> None:
@@ -29,6 +44,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(CSRFError, on_csrf_error)
     app.register_error_handler(StoreUnavailable, on_store_unavailable)
+    app.register_error_handler(DataMissing, on_data_missing)
     app.register_error_handler(Exception, on_fault)
 
 
@@ -59,10 +75,9 @@ def too_many(seconds: int) -> ResponseReturnValue:
 
 
 def on_store_unavailable(error: StoreUnavailable) -> ResponseReturnValue:
-    """Answer 503: which server is silent, and that it signed nobody out."""
+    """Answer 503: which server cannot work and why, and that it signed nobody out."""
     current_app.logger.warning("%s", error)
-    name = _("The database") if error.store == "database" else store_name(error.store)
-    title = _("%(server)s does not answer", server=name)
+    title = _(_trouble(error.detail), server=_server(error))
     text = _(
         "Nobody was signed out by this. Your request may not have been carried out:"
         " reload in a few seconds and look."
@@ -70,11 +85,41 @@ def on_store_unavailable(error: StoreUnavailable) -> ResponseReturnValue:
     return _answer(503, title, text, None, retry_after=RETRY_AFTER)
 
 
+def on_data_missing(error: DataMissing) -> ResponseReturnValue:
+    """Answer 503: the session counts, its data is not there, and how to sign out without it."""
+    current_app.logger.warning("%s", error)
+    title = _("The data of your session is missing")
+    text = _(
+        "You are still signed in. %(server)s answers, but does not have what your session keeps"
+        " there, so this page cannot be shown. If the data comes back, so does the page: reload"
+        " in a few seconds. Or sign out and in again, which begins a new, empty session.",
+        server=_server(error),
+    )
+    return _answer(503, title, text, None, retry_after=RETRY_AFTER, sign_out=True)
+
+
+def _server(error: StoreUnavailable) -> str:
+    return _("The database") if error.store == DATABASE else store_name(error.store)
+
+
+def _trouble(detail: str) -> str:
+    """Return what a failure's words mean for whoever waits; silence is what most of them mean."""
+    said = detail.partition(";")[0]
+    known = {failure.value: words for failure, words in _TROUBLE.items()}
+    if said and said not in {failure.value for failure in Failure}:
+        return N_("%(server)s could not do what was asked")
+    return known.get(said, N_("%(server)s does not answer"))
+
+
 def on_fault(error: Exception) -> ResponseReturnValue:
-    """Answer a fault of ours with a 500 that names the request, not the cause."""
+    """Answer a fault of ours with a 500 that names the request, not the cause.
+
+    In debug mode, and in tests that do not ask for the page, it goes on to the debugger.
+    """
     if isinstance(error, HTTPException):
         return on_http_error(error)
-    if current_app.testing and current_app.config["PROPAGATE_EXCEPTIONS"] is not False:
+    to_developer = current_app.testing or current_app.debug
+    if to_developer and current_app.config["PROPAGATE_EXCEPTIONS"] is not False:
         raise error
     current_app.logger.error("unhandled exception", exc_info=error)
     title, text = _words(500)
@@ -87,6 +132,8 @@ def _answer(
     text: str,
     error: HTTPException | None,
     retry_after: int | None = None,
+    *,
+    sign_out: bool = False,
 ) -> ResponseReturnValue:
     headers = dict(error.get_headers()) if error is not None else {}
     headers = {k: v for k, v in headers.items() if not k.lower().startswith("content-")}
@@ -98,7 +145,13 @@ def _answer(
     if request_ctx.url_adapter is None:
         # The Host is none of TRUSTED_HOSTS: no URL can be made, so no page either.
         return Response(f"{title}\n", code, headers, mimetype="text/plain")
-    values = {"code": code, "title": title, "text": text, "method": request.method}
+    values = {
+        "code": code,
+        "title": title,
+        "text": text,
+        "method": request.method,
+        "sign_out": sign_out,
+    }
     return _page(values, plain=code >= 500 or request.endpoint == "static"), code, headers
 
 

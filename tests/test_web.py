@@ -172,6 +172,87 @@ def test_a_silent_store_is_named_and_signs_nobody_out(
     assert {row["user"]: row["present"] for row in rows["sessions"]} == {"alice": None, "ada": True}
 
 
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        ("", "Redis does not answer"),
+        ("timed out", "Redis does not answer"),
+        ("not reachable; not asked again yet", "Redis does not answer"),
+        ("still starting", "Redis does not answer yet: it is starting"),
+        ("read-only", "Redis cannot store anything at the moment (read-only)"),
+        ("out of memory or disk space; not asked again yet", "(out of memory or disk space)"),
+        ("refused our credentials", "Redis does not let this site in"),
+        ("other requests kept changing this session", "Redis could not do what was asked"),
+    ],
+)
+def test_a_server_that_answers_but_cannot_work_is_not_called_silent(
+    site: Site, monkeypatch: pytest.MonkeyPatch, detail: str, said: str
+) -> None:
+    browser = site.signed_in("ada")
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("redis", detail)
+
+    monkeypatch.setattr("app.admin.counts.live_counts", fail)
+    response = browser.get("/admin/")
+    assert response.status_code == 503
+    assert f"{said}</h1>" in response.text
+    assert "/logout" not in response.text
+
+
+def test_a_redis_out_of_memory_says_so(site: Site, valkey: servers.RedisServer) -> None:
+    alice = site.signed_in("alice")
+    token = alice.token("/")
+    with valkey.client() as client:
+        client.config_set("maxmemory", "1")
+        response = alice.client.post("/", data={"csrf_token": token, "note": "full"})
+    assert response.status_code == 503
+    assert "Redis cannot store anything at the moment (out of memory" in response.text
+
+
+def test_missing_data_is_a_page_of_its_own_with_a_way_out(
+    site: Site, valkey: servers.RedisServer
+) -> None:
+    alice = site.signed_in("alice")
+    valkey.reset()
+    response = alice.get("/")
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert "The data of your session is missing" in response.text
+    assert "You are still signed in. Redis answers" in response.text
+    assert "does not answer" not in response.text
+    assert '<form method="post" action="/logout">' in response.text
+    assert "Set-Cookie" not in response.headers
+    form = {"csrf_token": alice.token("/")}
+    left = alice.client.post("/logout", data=form, headers={"Origin": "http://localhost"})
+    assert (left.status_code, left.location) == (303, "/login?signed_out=1")
+    assert site.live("alice") == []
+    assert alice.cookie is None
+
+
+def test_nobody_but_this_site_can_sign_out_whose_data_is_missing(
+    site: Site, valkey: servers.RedisServer
+) -> None:
+    alice = site.signed_in("alice")
+    valkey.reset()
+    form = {"csrf_token": alice.token("/")}
+    evil = {"Origin": "https://evil.example"}
+    assert alice.client.post("/logout", data=form, headers=evil).status_code == 403
+    assert alice.client.post("/logout", data=form).status_code == 503
+    assert len(site.live("alice")) == 1
+
+
+def test_missing_data_is_json_for_those_who_asked_for_json(
+    site: Site, valkey: servers.RedisServer
+) -> None:
+    alice = site.signed_in("alice")
+    valkey.reset()
+    response = alice.get("/", headers={"Accept": "application/json"})
+    assert response.status_code == 503
+    assert response.json is not None
+    assert response.json["title"] == "The data of your session is missing"
+
+
 def test_readyz_names_the_silent_server_and_healthz_looks_at_none(
     site: Site, valkey: servers.RedisServer
 ) -> None:
@@ -201,6 +282,36 @@ def test_a_fault_of_ours_is_a_page_that_touches_nothing(
     assert "Something went wrong on our side" in response.text
     assert "secret detail" not in response.text
     assert "csrf_token" not in response.text
+
+
+def test_a_fault_reaches_flask_s_debugger_in_debug_mode(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(TESTING=False, FLASK_DEBUG=True)
+    browser = site.signed_in("ada")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("for its author")
+
+    monkeypatch.setattr("app.admin.counts.live_counts", fail)
+    with pytest.raises(RuntimeError, match="for its author"):
+        browser.get("/admin/")
+    assert browser.get("/nowhere").status_code == 404
+
+
+def test_a_view_without_a_rule_tells_its_author_what_to_write(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site()
+    site.app.add_url_rule("/fresh", "fresh", lambda: "never shown")
+    response = site.signed_in("ada").get("/fresh")
+    assert response.status_code == 403
+    assert "fresh has no rule: decorate it with @public or @requires(...)" in response.text
+    site = make_site(ROLLCALL_ENV="production")
+    site.app.add_url_rule("/fresh", "fresh", lambda: "never shown")
+    response = site.browser().get("/fresh")
+    assert response.status_code == 403
+    assert "decorate" not in response.text
 
 
 def test_a_silent_database_is_a_503_also_where_nothing_is(
