@@ -8,7 +8,7 @@ from flask import Blueprint, make_response, redirect, render_template, request, 
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from app.auth.access import public, requires
+from app.auth.access import public, requires, wants_json
 from app.auth.forms import SignInForm, StepUpForm, safe_next
 from app.auth.sign_in import (
     SessionLimitReached,
@@ -118,9 +118,9 @@ def _limit_text(limit: int) -> str:
 def _login_page(
     form: SignInForm, problem: str | None = None, status: int = 200, retry_after: int | None = None
 ) -> ResponseReturnValue:
-    """Render the sign-in page; a reason that is shown is a reason whose cookie is let go."""
+    """Render the sign-in page; a reason that a person is shown is a reason whose cookie is let go."""
     ended = session.ended
-    if ended is not None:
+    if ended is not None and request.method != "HEAD" and not wants_json():
         session.forget_ended()
     page = render_template(
         "auth/login.html",
