@@ -1,11 +1,13 @@
 """What the ledger counts for the overview, the stores page and the chips of the list."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import Select, and_, case, func, select
 
+from app.audit.models import AuditEvent, Verb
 from app.columns import now
 from app.people.models import User
 from app.sessions.models import Revocation, UserSession
@@ -17,6 +19,8 @@ from app.sessions.transaction import live
 _ACTIVE = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
 _WORKER_GRACE = 120.0
 _HOUR, _DAY = 3600.0, 86400.0
+_ALARM_HOLDS = _HOUR + _WORKER_GRACE
+"""The worker repeats an alarm once an hour, at its first pass after it."""
 
 _BY_STORE = (
     select(
@@ -48,6 +52,13 @@ _UNFINISHED = select(func.count()).where(
 )
 
 
+_ALARMS = (
+    select(AuditEvent.at, AuditEvent.reason.label("store"), AuditEvent.note)
+    .where(AuditEvent.verb == Verb.WORKER_ALARM.value, AuditEvent.at > now(-_ALARM_HOLDS))
+    .order_by(AuditEvent.id.desc())
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LiveCounts:
     """Live sessions now, by store, and how many of them were seen in the last five minutes."""
@@ -58,6 +69,15 @@ class LiveCounts:
     @property
     def total(self) -> int:
         return sum(self.by_store.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What the worker raised about a store, and when."""
+
+    store: str
+    at: datetime
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +102,16 @@ def signed_in_users() -> int:
 
 
 def missing_data() -> int:
-    """Count live sessions whose data their store did not have at the worker's last look."""
+    """Count live sessions that the worker marked because their store did not have their data."""
     return _one(_MISSING)
+
+
+def alarms() -> list[Alarm]:
+    """Return the worker's newest alarm of each store during the last hour."""
+    newest: dict[str, Alarm] = {}
+    for row in system.ledger.read(_ALARMS):
+        newest.setdefault(row.store, Alarm(row.store, row.at, row.note or ""))
+    return list(newest.values())
 
 
 def overdue() -> int:

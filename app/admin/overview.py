@@ -56,12 +56,14 @@ def show() -> ResponseReturnValue:
             active=live.active,
             users=users,
             need_a_look=missing,
+            alarms=[alarm.note for alarm in counts.alarms()],
             signed_in_last_hour=started,
             revoked_last_day=revoked,
             unavailable=[answer.name for answer in answers if not answer.reachable],
         )
     checks = [
         *(words.store_check(answer) for answer in answers),
+        *(words.alarm_check(alarm) for alarm in counts.alarms()),
         words.missing_check(missing),
         words.overdue_check(overdue),
         words.purge_check(sum(counts.purges_waiting().values())),
@@ -87,7 +89,7 @@ def show() -> ResponseReturnValue:
             {
                 "label": _("Need a look"),
                 "value": missing,
-                "note": _("data missing in their store"),
+                "note": _("marked as missing their data"),
                 "href": url_for("admin.sessions.index"),
             },
             {

@@ -6,7 +6,7 @@ is true.
 
 from dataclasses import dataclass
 
-from app.admin.counts import StoreAnswer
+from app.admin.counts import Alarm, StoreAnswer
 from app.admin.helpers import join_sentences, sessions_in_words
 from app.filters import clock_time, number, store_name
 from app.sessions.receipt import Receipt
@@ -145,15 +145,22 @@ def overdue_check(count: int) -> Check:
 def missing_check(count: int) -> Check:
     """Say whether a store has lost the data of a live session."""
     if not count:
-        return Check("good", _("Every live session had its data at the worker's last look"))
+        return Check("good", _("No live session is marked as missing its data"))
     return Check(
         "bad",
         ngettext(
-            "%(count)s live session had no data in its store",
-            "%(count)s live sessions had no data in their store",
+            "%(count)s live session is marked as missing its data in its store",
+            "%(count)s live sessions are marked as missing their data in their store",
             count,
             count=number(count),
         ),
+    )
+
+
+def alarm_check(alarm: Alarm) -> Check:
+    """Repeat what the worker raised an alarm about, with the time."""
+    return Check(
+        "bad", _("Alarm at %(time)s: %(note)s", time=clock_time(alarm.at), note=alarm.note)
     )
 
 

@@ -1,0 +1,51 @@
+"""The overview's checks say what is known, and repeat the worker's alarm."""
+
+from collections.abc import Callable
+
+import pytest
+
+from app.sessions import upkeep
+from tests.servers import RedisServer
+from tests.site import Site, clock_moved
+
+
+@pytest.fixture
+def alarmed(make_site: Callable[..., Site], valkey: RedisServer) -> Site:
+    """A site whose Redis lost the data of all members, seen by the worker."""
+    site = make_site(SESSION_LIMIT=10)
+    for _ in range(6):
+        site.signed_in("alice")
+    valkey.reset()
+    with site.app.app_context():
+        assert upkeep.run(site.system).alarms
+    return site
+
+
+def test_nothing_is_said_about_a_look_that_nothing_records(site: Site) -> None:
+    page = site.signed_in("ada").get("/admin/").text
+    assert "No live session is marked as missing its data" in page
+    assert "last look" not in page
+    assert "Nothing needs a look." in page
+
+
+def test_an_alarm_of_the_last_hour_stands_among_the_checks(alarmed: Site) -> None:
+    ada = alarmed.signed_in("ada")
+    page = ada.get("/admin/").text
+    assert "redis answers, but lacks the data of 6 of 6 live sessions" in page
+    assert "Alarm at" in page
+    assert "needs a look" in page or "need a look" in page
+    body = ada.get("/admin/?format=json").json
+    assert body is not None
+    assert len(body["alarms"]) == 1
+
+
+def test_an_old_alarm_is_history(alarmed: Site) -> None:
+    with clock_moved(2 * 3600):
+        assert "Alarm at" not in alarmed.signed_in("ada").get("/admin/").text
+
+
+def test_a_session_without_data_is_not_said_to_end_in_any_case(alarmed: Site) -> None:
+    row = alarmed.live("alice")[0]
+    page = alarmed.signed_in("ada").get(f"/admin/sessions/{row.reference}").text
+    assert "Redis has no data for this session." in page
+    assert "but not while the store lacks the data of so many that it raises an alarm" in page
