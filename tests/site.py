@@ -120,7 +120,11 @@ class Browser:
     def __init__(self, site: Site, client: FlaskClient, user_agent: str, ip: str) -> None:
         self.site = site
         self.client = client
-        client.environ_base = {**client.environ_base, "HTTP_USER_AGENT": user_agent, "REMOTE_ADDR": ip}
+        client.environ_base = {
+            **client.environ_base,
+            "HTTP_USER_AGENT": user_agent,
+            "REMOTE_ADDR": ip,
+        }
 
     def get(self, path: str, **options: Any) -> TestResponse:
         return self.client.get(path, **options)
@@ -132,7 +136,12 @@ class Browser:
         return found[1]
 
     def post(
-        self, path: str, data: Mapping[str, object] | None = None, *, form: str | None = None, **options: Any
+        self,
+        path: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        form: str | None = None,
+        **options: Any,
     ) -> TestResponse:
         """Post a form as the page at `form` (the path itself by default) offers it."""
         values = {"csrf_token": self.token(form or path), **(data or {})}
