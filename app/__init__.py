@@ -15,7 +15,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     """
     # Imported here, so that importing a part of the package does not import all of it.
     import config
-    from app import admin, cli, extensions, web
+    from app import admin, cli, extensions, logs, web
     from app.account.views import blueprint as account
     from app.auth import access, throttle
     from app.auth.views import blueprint as auth
@@ -24,6 +24,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     app = Flask(__name__, root_path=str(_ROOT), instance_path=str(_ROOT / "instance"))
     app.config.from_mapping(config.load(overrides))
 
+    logs.init_app(app)
     system.init_app(app)
     interface.init_app(app)
     extensions.init_app(app)
