@@ -127,11 +127,7 @@ def test_every_secret_has_a_user_and_a_file():
 
 @every_service
 def test_what_a_service_mounts_exists_and_cannot_be_written(name):
-    for mount in (
-        mounts(SERVICES[name], {})
-        if not SERVICES[name].get("secrets")
-        else mounts(SERVICES[name], SECRETS)
-    ):
+    for mount in mounts(SERVICES[name], SECRETS):
         if mount.source is not None and ROOT in mount.source.parents:
             assert mount.source.is_file()
             # Others, such as a container's user, may read it.
@@ -149,8 +145,9 @@ def test_valkey_keeps_what_it_has_and_drops_nothing():
     expected = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
     assert expected.items() <= settings.items()
     assert "requirepass" not in settings
+    # Rewriting the append-only file may need as much again.
     limit = SERVICES["valkey"]["deploy"]["resources"]["limits"]["memory"]
-    assert (settings["maxmemory"], limit) == ("512mb", "1g")
+    assert 2 * int(settings["maxmemory"].removesuffix("mb")) <= 1024 * int(limit.removesuffix("g"))
 
 
 def test_the_image_is_pinned_unprivileged_and_runs_what_compose_runs():
