@@ -38,6 +38,15 @@ class _Tagger(TaggedJSONSerializer):
         for tag in TaggedJSONSerializer.default_tags
     ]
 
+    def tag(self, value: Any) -> Any:
+        """Refuse what would come back as something else: a set as a list, a Decimal as text."""
+        for tag in self.order:
+            if tag.check(value):
+                return tag.tag(value)
+        if isinstance(value, _PLAIN):
+            return value
+        raise TypeError(f"a {type(value).__name__} is none of the types that a session holds")
+
 
 _tagger = _Tagger()
 

@@ -3,7 +3,8 @@
 import os
 import pickle
 import uuid
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -252,3 +253,13 @@ def test_merging_is_decided_key_by_key(
     for key in "abcd":
         changed = base.get(key) != mine.get(key)
         assert merged.get(key) == (mine if changed else theirs).get(key)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1}, frozenset({1}), Decimal("1.5"), date(2026, 1, 1), timedelta(1), [{"deep": {2}}]],
+    ids=repr,
+)
+def test_what_would_come_back_as_something_else_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match=r"session\['basket'\] cannot be stored"):
+        PayloadCodec("msgpack", 1000).encode({"basket": value})
