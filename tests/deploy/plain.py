@@ -342,7 +342,7 @@ def make_secrets(directory: Path) -> str:
         capture_output=True,
         text=True,
     )
-    return done.stderr
+    return done.stdout
 
 
 def make_certificate(directory: Path) -> None:
