@@ -5,17 +5,23 @@ The views of lists use it, in `account` and `admin`.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from flask import Response, abort, request
+from flask import Response, abort, jsonify, request, stream_with_context
 
-from app.filters import iso
+from app.filters import iso, number
 from app.sessions.search import SessionRow
+from app.sessions.store import StoreUnavailable
 from app.texts import gettext as _
 
 FORMATS = ("html", "json", "csv")
+MOST_ROWS = 100_000
+"""The most rows that one CSV export has; where it is cut, its last line says so."""
+
+Record = Mapping[str, object]
+
 SESSION_COLUMNS = (
     "reference",
     "user",
@@ -64,21 +70,60 @@ def safe_cell(value: object) -> str:
     return "'" + text if text.startswith(_FORMULA) else text
 
 
-def csv_response(
-    name: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
-) -> Response:
+def csv_response(name: str, columns: Sequence[str], rows: Iterable[Record]) -> Response:
     """Return rows as a CSV attachment with a heading line."""
+    body = _line(columns) + "".join(_line(row[column] for column in columns) for row in rows)
+    return _attachment(name, body)
+
+
+def csv_stream(name: str, columns: Sequence[str], batches: Iterable[Sequence[Record]]) -> Response:
+    """Return batches of rows as a CSV attachment that is sent while it is read.
+
+    The last line says in words if it was cut at MOST_ROWS, or because a server stopped answering.
+    """
+    return _attachment(name, stream_with_context(_lines(columns, batches)))
+
+
+def _lines(columns: Sequence[str], batches: Iterable[Sequence[Record]]) -> Iterator[str]:
+    sent = 0
+    heading = _line(columns)
+    try:
+        for batch in batches:
+            rows = batch[: MOST_ROWS - sent]
+            if rows:
+                body = "".join(_line(row[column] for column in columns) for row in rows)
+                yield heading + body
+                heading = ""
+            sent += len(rows)
+            if len(rows) < len(batch):
+                most = number(MOST_ROWS)
+                yield _line(
+                    [_("Cut here: an export has at most %(most)s rows. Filter.", most=most)]
+                )
+                return
+    except StoreUnavailable:
+        yield _line([_("Not complete: a server stopped answering. Export again.")])
+    if heading:
+        yield heading
+
+
+def _line(values: Iterable[object]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([safe_cell(row[column]) for column in columns])
+    csv.writer(out).writerow([safe_cell(value) for value in values])
+    return out.getvalue()
+
+
+def _attachment(name: str, body: str | Iterator[str]) -> Response:
     disposition = f'attachment; filename="{name}.csv"'
-    return Response(
-        out.getvalue(),
-        mimetype="text/csv",
-        headers={"Content-Disposition": disposition},
-    )
+    return Response(body, mimetype="text/csv", headers={"Content-Disposition": disposition})
+
+
+def json_list(
+    name: str, records: Sequence[Record], following: str | None, **more: object
+) -> Response:
+    """Return a page of a list as JSON. `next` is the URL of the next page; what has one says `truncated`."""
+    body = {name: records, "next": following, **more}
+    return jsonify(body | {"truncated": True} if following else body)
 
 
 def record(row: object, columns: Sequence[str]) -> dict[str, object]:

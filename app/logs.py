@@ -14,9 +14,12 @@ from flask.logging import wsgi_errors_stream
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.sessions.ledger import REQUEST_ID
+from app.sessions.stores.engines import BudgetPool
 
 # The form of a session id, and the password in a server's URL: nobody means to log one (invariant 5).
 _SESSION_ID = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])", re.ASCII)
+# SQLAlchemy logs about every pool under its class's name, which here is ours.
+_POOL = f"{BudgetPool.__module__}.{BudgetPool.__name__}"
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 
 
@@ -60,6 +63,7 @@ def init_app(app: Flask) -> None:
     )
     root.addHandler(handler)
     logging.getLogger("app").setLevel(level)
+    logging.getLogger(_POOL).setLevel(logging.WARNING)
 
 
 def _renderer(development: bool) -> Processor:

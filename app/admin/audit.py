@@ -1,22 +1,23 @@
 """The audit trail: who did what to whom and why, for auditors and administrators."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, abort, jsonify, render_template, request, url_for
+from flask import Blueprint, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 
-from app.admin.helpers import record_export
+from app.admin.helpers import BATCH, export_csv, record_export
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
-from app.listing import arguments, asked_format, csv_response, record
+from app.listing import arguments, asked_format, json_list, record
 from app.people.models import Permission
 from app.sessions.system import system
 from app.texts import gettext as _
 
 blueprint = Blueprint("audit", __name__)
 
-_PER_PAGE, _PER_EXPORT = 50, 10_000
+_PER_PAGE = 50
 _COLUMNS = tuple(column.name for column in AuditEvent.__table__.columns)
 _EVENTS = select(*AuditEvent.__table__.columns).order_by(AuditEvent.id.desc())
 _FILTERS = ("verb", "who", "whom", "reference")
@@ -27,22 +28,15 @@ _FILTERS = ("verb", "who", "whom", "reference")
 def index() -> ResponseReturnValue:
     """List events, newest first, by action, person or session; an export is an event itself."""
     asked, query = asked_format(), arguments()
-    where = _where(query)
-    if after := request.args.get("after"):
-        if not after.isdecimal() or len(after) > 18:
-            abort(400, _("This page of the list does not exist."))
-        where.append(AuditEvent.id < int(after))
-    size = _PER_EXPORT if asked == "csv" else _PER_PAGE
-    rows = list(system.ledger.read(_EVENTS.where(*where).limit(size + 1)))
-    rows, further = rows[:size], len(rows) > size
-    following = rows[-1].id if further else None
-    if asked != "html":
-        record_export("audit", len(rows))
-        records = [record(row, _COLUMNS) for row in rows]
-        if asked == "csv":
-            return csv_response("audit", _COLUMNS, records)
-        url = url_for("admin.audit.index", **query, after=following, format="json")
-        return jsonify(events=records, next=url if further else None)
+    events, after = _EVENTS.where(*_where(query)), _after()
+    if asked == "csv":
+        return export_csv("audit", _COLUMNS, _batches(events, after), events)
+    rows, following = _read(events, after, _PER_PAGE)
+    if asked == "json":
+        record_export("audit", "json", len(rows))
+        more = {**query, "after": following, "format": "json"}
+        url = url_for("admin.audit.index", **more) if following else None
+        return json_list("events", [record(row, _COLUMNS) for row in rows], url)
     return render_template(
         "admin/audit/list.html",
         rows=rows,
@@ -52,6 +46,30 @@ def index() -> ResponseReturnValue:
         kept=system.keep.events,
         now=system.ledger.now(),
     )
+
+
+def _after() -> int | None:
+    after = request.args.get("after")
+    if not after:
+        return None
+    if not after.isdecimal() or len(after) > 18:
+        abort(400, _("This page of the list does not exist."))
+    return int(after)
+
+
+def _read(events: Select[Any], after: int | None, size: int) -> tuple[list[Row[Any]], int | None]:
+    """Return the events that follow `after`, and after which the next ones follow."""
+    statement = events if after is None else events.where(AuditEvent.id < after)
+    rows = list(system.ledger.read(statement.limit(size + 1)))
+    return rows[:size], rows[size - 1].id if len(rows) > size else None
+
+
+def _batches(events: Select[Any], after: int | None) -> Iterator[list[dict[str, object]]]:
+    while True:
+        rows, after = _read(events, after, BATCH)
+        yield [record(row, _COLUMNS) for row in rows]
+        if after is None:
+            return
 
 
 def _where(query: dict[str, Any]) -> list[ColumnElement[bool]]:

@@ -1,18 +1,19 @@
 """Revoke sessions: freeze, review, confirm, receipt. What is confirmed is what was frozen."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from app.admin.forms import RevocationForm
-from app.admin.helpers import ID, person
+from app.admin.helpers import BATCH, ID, export_csv, person, record_export, refuse
 from app.admin.words import is_done, receipt_verdict
 from app.auth.access import require_step_up, requires
 from app.auth.forms import safe_next
 from app.filters import iso
-from app.listing import asked_format, csv_response, record
+from app.listing import asked_format, json_list, record
 from app.people.models import Permission
 from app.sessions import revocation
 from app.sessions.models import Revocation, RevocationTarget
@@ -52,24 +53,32 @@ def index() -> ResponseReturnValue:
     """List what was confirmed, newest first."""
     asked = asked_format()
     after = request.args.get("after", type=int)
-    statement = _LIST if after is None else _LIST.where(Revocation.id < after)
-    rows = list(system.ledger.read(statement.limit(_PER_PAGE + 1)))
-    rows, further = rows[:_PER_PAGE], len(rows) > _PER_PAGE
-    if asked != "html":
-        records = [record(row, _COLUMNS) for row in rows]
-        if asked == "csv":
-            return csv_response("revocations", _COLUMNS, records)
-        return jsonify(revocations=records, next=_next(rows[-1].id) if further else None)
+    if asked == "csv":
+        return export_csv("revocations", _COLUMNS, _batches(after), _LIST)
+    rows, following = _read(after, _PER_PAGE)
+    if asked == "json":
+        record_export("revocations", "json", len(rows))
+        more: dict[str, Any] = {"after": following, "format": "json"}
+        url = url_for("admin.revocations.index", **more) if following else None
+        return json_list("revocations", [record(row, _COLUMNS) for row in rows], url)
     return render_template(
-        "admin/revocations/list.html",
-        rows=rows,
-        now=system.ledger.now(),
-        next=rows[-1].id if further else None,
+        "admin/revocations/list.html", rows=rows, now=system.ledger.now(), next=following
     )
 
 
-def _next(after: int) -> str:
-    return url_for("admin.revocations.index", after=after, format="json")
+def _read(after: int | None, size: int) -> tuple[list[Row[Any]], int | None]:
+    """Return the rows that follow `after`, and after which the next ones follow."""
+    statement = _LIST if after is None else _LIST.where(Revocation.id < after)
+    rows = list(system.ledger.read(statement.limit(size + 1)))
+    return rows[:size], rows[size - 1].id if len(rows) > size else None
+
+
+def _batches(after: int | None) -> Iterator[list[dict[str, object]]]:
+    while True:
+        rows, after = _read(after, BATCH)
+        yield [record(row, _COLUMNS) for row in rows]
+        if after is None:
+            return
 
 
 @blueprint.post("/revocations")
@@ -81,7 +90,7 @@ def freeze() -> ResponseReturnValue:
     except FilterError as error:
         abort(400, error.message)
     except NotPermitted as error:
-        abort(403, str(error))
+        refuse(str(error))
     except NothingToRevoke as error:
         flash(_("Nothing was revoked. %(why)s", why=str(error)), "warning")
         back = safe_next(request.form.get("next"), url_for("admin.sessions.index"))
@@ -140,7 +149,7 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
             tell=form.tell_user.data,
         )
     except NotPermitted as error:
-        abort(403, str(error))
+        refuse(str(error))
     except Stale:
         return here
     return here

@@ -1,5 +1,6 @@
 """The list of sessions over all stores, and one session."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, abort, jsonify, render_template, request, url_for
@@ -7,19 +8,21 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import Row, select
 
 from app.admin.counts import LiveCounts, live_counts
-from app.admin.helpers import person, record_export
+from app.admin.helpers import export_csv, person, record_export
 from app.audit.models import AuditEvent
 from app.auth.access import requires
 from app.filters import clock_time, duration, end_reason, role_name, store_name
-from app.listing import SESSION_COLUMNS, arguments, asked_format, csv_response, session_record
+from app.listing import SESSION_COLUMNS, arguments, asked_format, json_list, session_record
 from app.people.models import Permission, Role
 from app.sessions.search import (
+    LONGEST_PAGE,
     FilterError,
     SessionFilter,
     SessionPage,
     SessionRow,
     find,
     get,
+    ids_matching,
     of_user,
     value_names,
 )
@@ -29,7 +32,6 @@ from app.texts import gettext as _
 blueprint = Blueprint("sessions", __name__)
 
 _FIELDS = ("q", "user", "ip", "store", "role", "reference", "state")
-_CSV_ROWS = 10_000
 
 
 @blueprint.get("/sessions")
@@ -41,11 +43,12 @@ def index() -> ResponseReturnValue:
     try:
         where = _read_filter(query)
         after = request.args.get("after") or None
-        page = None if asked == "csv" else find(where, after=after)
+        if asked == "csv":
+            batches = _batches(where, after)
+            return export_csv("sessions", SESSION_COLUMNS, batches, ids_matching(where))
+        page = find(where, after=after)
     except FilterError as error:
         return _refuse(error, query, asked)
-    if page is None:
-        return _export(where, after)
     if asked == "json":
         return _json(where, page)
     return _page(where, page)
@@ -112,25 +115,24 @@ def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
     if page.next:
         query: dict[str, Any] = {**where.to_query(), "after": page.next, "format": "json"}
         following = url_for("admin.sessions.index", **query)
-    return jsonify(
-        sessions=[session_record(row) for row in page.rows],
+    record_export("sessions", "json", len(page.rows))
+    return json_list(
+        "sessions",
+        [session_record(row) for row in page.rows],
+        following,
         total=page.total,
-        next=following,
         unavailable=list(page.unavailable),
     )
 
 
-def _export(where: SessionFilter, after: str | None) -> ResponseReturnValue:
-    """Serve all that match as CSV, up to 10,000 rows, and record it."""
-    rows: list[SessionRow] = []
-    while len(rows) < _CSV_ROWS:
-        page = find(where, limit=200, after=after)
-        rows.extend(page.rows)
+def _batches(where: SessionFilter, after: str | None) -> Iterator[list[dict[str, object]]]:
+    """Yield all that match, a page at a time."""
+    while True:
+        page = find(where, limit=LONGEST_PAGE, after=after)
+        yield [session_record(row) for row in page.rows]
         after = page.next
         if after is None:
-            break
-    record_export("sessions", len(rows))
-    return csv_response("sessions", SESSION_COLUMNS, [session_record(row) for row in rows])
+            return
 
 
 def _chips(query: dict[str, Any], counts: LiveCounts) -> list[dict[str, Any]]:

@@ -1,21 +1,28 @@
 """Users: the list, one user with sessions, and the changes that staff may make to a person."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel.speaklater import LazyString
 from sqlalchemy import ColumnElement, Row, func, select
 
-from app.admin.forms import ConfirmForm, NewPasswordForm, NewUserForm, RoleForm
-from app.admin.helpers import ID, person, sessions_in_words
+from app.admin.forms import NewUserForm
+from app.admin.helpers import (
+    BATCH,
+    ID,
+    export_csv,
+    person,
+    record_export,
+    refuse,
+    sessions_in_words,
+)
+from app.admin.user_changes import CHANGES
 from app.auth import changes
 from app.auth.access import require_step_up, requires
 from app.auth.changes import ChangeRefused
 from app.auth.forms import Form
-from app.listing import arguments, asked_format, csv_response, record
+from app.listing import arguments, asked_format, json_list, record
 from app.people.models import Permission, Role, User
 from app.people.names import name_key
 from app.sessions.models import UserSession
@@ -23,7 +30,6 @@ from app.sessions.search import of_user
 from app.sessions.system import system
 from app.sessions.transaction import live
 from app.texts import gettext as _
-from app.texts import lazy_gettext
 
 blueprint = Blueprint("users", __name__)
 
@@ -63,31 +69,47 @@ def index() -> ResponseReturnValue:
     if unknown := set(query) - {"name", "role"}:
         abort(400, _("There is no filter “%(name)s”. Use name or role.", name=min(unknown)))
     where = _where(query)
-    further = [User.name_key > request.args["after"]] if request.args.get("after") else []
-    rows = list(
-        system.ledger.read(
-            _USER.where(*where, *further).order_by(User.name_key).limit(_PER_PAGE + 1)
-        )
-    )
-    after = rows[_PER_PAGE - 1].name_key if len(rows) > _PER_PAGE else None
-    rows = rows[:_PER_PAGE]
+    after = request.args.get("after") or None
+    if asked == "csv":
+        matching = select(User.id).where(*where)
+        return export_csv("users", _COLUMNS, _batches(where, after), matching)
+    rows, following = _read(where, after, _PER_PAGE)
     total = system.ledger.read(select(func.count()).select_from(User).where(*where))[0][0]
-    if asked != "html":
-        records = [record(row, _COLUMNS) for row in rows]
-        if asked == "csv":
-            return csv_response("users", _COLUMNS, records)
-        following = after and url_for("admin.users.index", **query, after=after, format="json")
-        return jsonify(users=records, total=total, next=following)
+    if asked == "json":
+        record_export("users", "json", len(rows))
+        more = {**query, "after": following, "format": "json"}
+        url = url_for("admin.users.index", **more) if following else None
+        return json_list("users", [record(row, _COLUMNS) for row in rows], url, total=total)
     return render_template(
         "admin/users/list.html",
         rows=rows,
         total=total,
         query=query,
-        next=after,
+        next=following,
         roles=[role.value for role in Role],
         limits={role.value: system.policy.of(role).limit for role in Role},
         now=system.ledger.now(),
     )
+
+
+def _read(
+    where: list[ColumnElement[bool]], after: str | None, size: int
+) -> tuple[list[Row[Any]], str | None]:
+    """Return the users that follow `after`, and after which the next ones follow."""
+    further = [] if after is None else [User.name_key > after]
+    statement = _USER.where(*where, *further).order_by(User.name_key)
+    rows = list(system.ledger.read(statement.limit(size + 1)))
+    return rows[:size], rows[size - 1].name_key if len(rows) > size else None
+
+
+def _batches(
+    where: list[ColumnElement[bool]], after: str | None
+) -> Iterator[list[dict[str, object]]]:
+    while True:
+        rows, after = _read(where, after, BATCH)
+        yield [record(row, _COLUMNS) for row in rows]
+        if after is None:
+            return
 
 
 def _where(query: dict[str, Any]) -> list[ColumnElement[bool]]:
@@ -175,79 +197,6 @@ def create() -> ResponseReturnValue:
     return page, 422 if request.method == "POST" else 200
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What may be done to a user: its form, its words, who may, and the function that does it."""
-
-    label: LazyString
-    title: LazyString
-    consequence: LazyString
-    done: LazyString
-    form: type[Form]
-    permission: Permission
-    act: Callable[[int, Form], object]
-    for_active: bool | None = None
-    risky: bool = False
-
-    def offered(self, user: Row[Any]) -> bool:
-        """Say whether the person who looks may make it; whom it would hit decides with."""
-        me = person()
-        if self.for_active is not None and user.active is not self.for_active:
-            return False
-        if not me.may(self.permission) or user.id == me.user_id:
-            return False
-        return not Role(user.role).is_staff or me.may(Permission.ADMINISTER)
-
-
-_l = lazy_gettext
-
-CHANGES = {
-    "role": Change(
-        label=_l("Change the role…"),
-        title=_l("Change the role of %(name)s"),
-        consequence=_l("All sessions of this user end; the new role holds from the next sign-in."),
-        done=_l("The role is changed."),
-        form=RoleForm,
-        permission=Permission.ADMINISTER,
-        act=lambda user_id, form: changes.change_role(
-            user_id, form.role.data or "", actor=person()
-        ),
-    ),
-    "password": Change(
-        label=_l("Reset the password…"),
-        title=_l("Reset the password of %(name)s"),
-        consequence=_l("All sessions of this user end, and the old password no longer works."),
-        done=_l("The password is reset."),
-        form=NewPasswordForm,
-        permission=Permission.ADMINISTER,
-        act=lambda user_id, form: changes.reset_password(
-            user_id, form.password.data or "", actor=person()
-        ),
-    ),
-    "disable": Change(
-        label=_l("Disable…"),
-        title=_l("Disable %(name)s?"),
-        consequence=_l("All sessions of this user end, and signing in is refused until enabled."),
-        done=_l("The user is disabled."),
-        form=ConfirmForm,
-        permission=Permission.DISABLE_MEMBERS,
-        act=lambda user_id, _form: changes.disable_user(user_id, actor=person()),
-        for_active=True,
-        risky=True,
-    ),
-    "enable": Change(
-        label=_l("Enable…"),
-        title=_l("Enable %(name)s?"),
-        consequence=_l("The user may sign in again. No ended session comes back."),
-        done=_l("The user is enabled."),
-        form=ConfirmForm,
-        permission=Permission.ADMINISTER,
-        act=lambda user_id, _form: changes.enable_user(user_id, actor=person()),
-        for_active=False,
-    ),
-}
-
-
 @blueprint.route(
     f"/users/<{ID}:user_id>/<any({', '.join(CHANGES)}):action>", methods=["GET", "POST"]
 )
@@ -255,8 +204,10 @@ CHANGES = {
 def change(user_id: int, action: str) -> ResponseReturnValue:
     """Ask, then make one change to a user."""
     user, what = _get(user_id), CHANGES[action]
-    if not person().may(what.permission):
-        abort(403, _("Only an administrator may do this."))
+    if refusal := what.refusal(user):
+        refuse(refusal)
+    if not what.fits(user):
+        abort(404, _("There is nothing to do: somebody has done it already."))
     require_step_up()
     form = what.form(role=user.role) if action == "role" else what.form()
     problem = None
