@@ -2,7 +2,7 @@
 
 `load` gives `create_app` its configuration: defaults, then the environment (for a secret also the
 file that `NAME_FILE` names), then the caller's overrides, checked together. It refuses to start on
-bad settings and lists them all by name. Nobody but `create_app` imports this module.
+bad settings and lists them all by name. Nobody but `create_app` and gunicorn.conf.py imports this module.
 """
 
 import os
@@ -214,7 +214,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("AUDIT_RETENTION_DAYS", number(1, 36500), 365, "How long the audit trail is kept.", "days"),
     Setting("SESSION_HISTORY_DAYS", number(1, 36500), 90, "How long ended sessions stay in the list.", "days"),
     Setting("TRUSTED_HOSTS", words, (), "Host names that requests may ask for; empty allows any. `.example.org` takes in subdomains."),
-    Setting("TRUSTED_PROXIES", number(0, 10), 0, "How many proxies in front of this server are believed about the client's address.", "hops"),
+    Setting("TRUSTED_PROXIES", number(0, 10), 0, "How many proxies in front of this server are believed about the client's address and scheme. Behind TLS at least 1, or every form is refused.", "hops"),
     Setting("MAX_CONTENT_LENGTH", number(1024, 2**30), 2**20, "The largest request body that is read.", "bytes"),
     Setting("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "The least grave message that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."),
     Setting("PORT", number(1, 65535), 8000, "The port of the web server."),
@@ -245,20 +245,38 @@ def load(
         default = setting.default
         if development and setting.development is not None:
             default = setting.development
-        values[setting.name] = default
-        if raw[setting.name] in (None, ""):
-            continue
-        try:
-            values[setting.name] = setting.parse(raw[setting.name])
-        except ValueError as allowed:
-            got = "a value not shown here" if setting.secret else repr(raw[setting.name])
-            problems.append(f"{setting.name}: got {got}; allowed: {allowed}")
+        values[setting.name] = _parsed(setting, raw[setting.name], default, problems)
     named = {problem.partition(":")[0] for problem in problems}
     _complete(values)
     problems += [p for p in _contradictions(values) if p.partition(":")[0] not in named]
     if problems:
         raise ConfigError(problems)
     return {**values, **_for_flask(values), **given}
+
+
+def one(name: str, environ: Mapping[str, str] = os.environ) -> Any:
+    """Return one setting, checked by itself, for what starts before the application: gunicorn.
+
+    Raises ConfigError.
+    """
+    setting = next(setting for setting in SETTINGS if setting.name == name)
+    problems: list[str] = []
+    raw = _from_environment(setting, environ, problems)
+    value = _parsed(setting, raw, setting.default, problems)
+    if problems:
+        raise ConfigError(problems)
+    return value
+
+
+def _parsed(setting: Setting, raw: object, default: object, problems: list[str]) -> object:
+    if raw in (None, ""):
+        return default
+    try:
+        return setting.parse(raw)
+    except ValueError as allowed:
+        got = "a value not shown here" if setting.secret else repr(raw)
+        problems.append(f"{setting.name}: got {got}; allowed: {allowed}")
+        return default
 
 
 def _run_env(

@@ -1,10 +1,15 @@
 """How gunicorn serves `wsgi:app`: threads for waiting on servers, on loopback behind a proxy."""
 
-import os
 from typing import Any
 
-bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+# By name: `config` itself is the name of a setting of gunicorn's.
+from config import ConfigError, one
+
+try:
+    bind = f"127.0.0.1:{one('PORT')}"
+    workers = one("WEB_CONCURRENCY")
+except ConfigError as error:
+    raise SystemExit(f"Error: {error.message}") from None
 worker_class = "gthread"
 threads = 4
 graceful_timeout = 10
@@ -16,7 +21,7 @@ control_socket_disable = True
 
 def on_starting(server: Any) -> None:
     """Say that development is no place for real people's sessions."""
-    if os.environ.get("ROLLCALL_ENV") == "development":
+    if one("ROLLCALL_ENV") == "development":
         server.log.warning(
             "DEVELOPMENT: cookies go over plain HTTP, without Secure and the __Host- prefix. "
             "Never serve other people like this; set ROLLCALL_ENV=production."

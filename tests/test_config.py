@@ -251,3 +251,22 @@ def test_a_flask_command_tells_a_bad_setting_in_words():
     assert done.returncode == 1
     assert "SESSION_LIMIT: got 'none'; allowed: a whole number from 1 to 10000" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_setting_is_checked_by_itself():
+    assert config.one("PORT", {}) == 8000
+    assert config.one("PORT", {"PORT": "8100", "WEB_CONCURRENCY": "many"}) == 8100
+    with pytest.raises(config.ConfigError, match="WEB_CONCURRENCY: got 'many'"):
+        config.one("WEB_CONCURRENCY", {"WEB_CONCURRENCY": "many"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "eighty"), ("WEB_CONCURRENCY", "0")])
+def test_gunicorn_names_a_bad_setting_without_a_traceback(name, value):
+    command = [sys.executable, "-m", "gunicorn", "--check-config", "wsgi:app"]
+    environ = {"PATH": os.environ["PATH"], name: value}
+    done = subprocess.run(
+        command, cwd=config.ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert f"{name}: got '{value}'; allowed: a whole number" in done.stderr
+    assert "Traceback" not in done.stderr
