@@ -1,9 +1,14 @@
 """How gunicorn serves `wsgi:app`: threads for waiting on servers, on loopback behind a proxy."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
+# gunicorn reads this file before it puts the application's folder on the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 # By name: `config` itself is the name of a setting of gunicorn's.
-from config import ConfigError, one
+from config import ConfigError, one  # noqa: E402
 
 try:
     bind = f"127.0.0.1:{one('PORT')}"

@@ -261,11 +261,12 @@ def test_one_setting_is_checked_by_itself():
 
 
 @pytest.mark.parametrize(("name", "value"), [("PORT", "eighty"), ("WEB_CONCURRENCY", "0")])
-def test_gunicorn_names_a_bad_setting_without_a_traceback(name, value):
-    command = [sys.executable, "-m", "gunicorn", "--check-config", "wsgi:app"]
+def test_gunicorn_names_a_bad_setting_without_a_traceback(name, value, tmp_path):
+    file = str(config.ROOT / "gunicorn.conf.py")
+    command = [sys.executable, "-m", "gunicorn", "-c", file, "--check-config", "wsgi:app"]
     environ = {"PATH": os.environ["PATH"], name: value}
     done = subprocess.run(
-        command, cwd=config.ROOT, env=environ, capture_output=True, text=True, check=False
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     assert f"{name}: got '{value}'; allowed: a whole number" in done.stderr
