@@ -3,7 +3,8 @@
 They run the shipped commands, environments, configuration files and health checks. What differs from
 containers is all in `Service.here` and `Plain`'s "what the images do" part: paths lead into a directory of
 the service's own, names and ports to loopback, nginx's template is filled in and PostgreSQL's cluster made
-by us. Not shown here: images, networks, limits, capabilities, read-only file systems.
+by us. Where the tests run as root, the file system is read-only to each service but for its tmpfs and
+volumes. Not shown here: images, networks, limits, capabilities.
 """
 
 import os
@@ -31,6 +32,19 @@ PATIENCE = 90.0
 _PORTS = (8443, 8080, 8081, 8000, 6379, 5432)
 _ACCOUNTS = {"proxy": "nobody", "valkey": "nobody", "database": "postgres"}
 """Whom they run as here if the tests run as root, in place of the user ids of their images."""
+
+# In a mount namespace of its own: what is named stays writable, all else but /dev becomes read-only.
+_READ_ONLY = """
+set -e
+mount --make-rprivate /
+kept=" "
+while [ "$1" != -- ]; do mount --bind "$1" "$1"; kept="$kept$1 "; shift; done
+shift
+for at in $(awk '$2 !~ "^/(proc|sys|dev)" {print $2}' /proc/self/mounts | sort -u); do
+    case $kept in *" $at "*) ;; *) mount -o remount,bind,ro "$at" ;; esac
+done
+exec "$@"
+"""
 
 
 class Service:
@@ -100,11 +114,30 @@ class Service:
         return "build" in self.described
 
     def command(self, words: list[str]) -> list[str]:
+        """Return a command of the container as one for this machine."""
         words = [self.here(word) for word in words]
-        if self.account is None:
-            return words
-        ids = [f"--reuid={self.account.pw_uid}", f"--regid={self.account.pw_gid}", "--clear-groups"]
-        return ["setpriv", *ids, *words]
+        if self.account is not None:
+            who = f"--reuid={self.account.pw_uid}", f"--regid={self.account.pw_gid}"
+            words = ["setpriv", *who, "--clear-groups", *words]
+        if self.plain.can_be_read_only and self.described["read_only"]:
+            words = [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                _READ_ONLY,
+                "sh",
+                *map(self.here, self.writable),
+                "--",
+                *words,
+            ]
+        return words
+
+    @property
+    def writable(self) -> list[str]:
+        """Where it may write: its tmpfs and its volumes, as the container names them."""
+        mounts = compose.mounts(self.described, self.plain.project["secrets"])
+        return [mount.target for mount in mounts if mount.source is None]
 
     def run(
         self, *words: str, text: str = "", within: float = PATIENCE, **more: str
@@ -205,6 +238,7 @@ class Plain:
         directory.chmod(0o755)
         self.ports = {port: servers.free_port() for port in _PORTS}
         self._find_programs()
+        self.can_be_read_only = can_be_read_only()
         self.secrets = directory / "secrets"
         make_secrets(self.secrets)
         make_certificate(self.secrets)
@@ -361,6 +395,14 @@ def make_certificate(directory: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     for name in ("tls_key", "tls_certificate"):
         (directory / name).chmod(0o444)
+
+
+def can_be_read_only() -> bool:
+    """Say whether a process may have mounts of its own here."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return False
+    tried = ["unshare", "--mount", "sh", "-c", _READ_ONLY, "sh", "--", "true"]
+    return subprocess.run(tried, check=False, capture_output=True).returncode == 0
 
 
 def running() -> Iterator[Plain]:

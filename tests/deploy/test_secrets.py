@@ -16,9 +16,7 @@ from tests.deploy.plain import Plain, make_secrets
 def test_a_variable_that_is_not_set_is_named_with_what_it_is(name):
     """Compose stops before it starts anything; `environ` is what a person forgot to fill."""
     for environ in (ENVIRONMENT | {name: ""}, {k: v for k, v in ENVIRONMENT.items() if k != name}):
-        with pytest.raises(
-            VariableUnset, match=f"{name} is missing a value: is not set; it is the"
-        ):
+        with pytest.raises(VariableUnset, match=f"{name} is missing a value: set it to the"):
             project(environ)
 
 

@@ -234,6 +234,20 @@ def test_valkey_runs_as_its_file_says(deployment):
             assert client.config_get(name)[name] == expected
 
 
+@pytest.mark.parametrize("name", STAYING)
+def test_a_service_writes_into_its_tmpfs_and_volumes_only(deployment, name):
+    """All other tests of this file run like that too, so the read-only root is enough for them."""
+    if not deployment.can_be_read_only:
+        pytest.skip("a read-only root needs root and mount namespaces")
+    service: Service = deployment[name]
+    for place in service.writable:
+        assert service.run("touch", f"{place}/written").returncode == 0
+    # The last is where it works.
+    for place in {"/tmp", "/var/tmp", "/etc", "."} - set(service.writable):
+        done = service.run("touch", f"{place}/written")
+        assert "Read-only file system" in done.stderr, place
+
+
 def test_no_secret_is_in_a_log_an_argument_or_an_environment(deployment, signed_in):
     secrets = {
         path.name: path.read_bytes().strip()
