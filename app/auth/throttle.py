@@ -74,18 +74,11 @@ class Throttle:
     def _ask(self, question: Callable[[MovingWindowRateLimiter], T]) -> T:
         if self._shared is None:
             return question(self._own)
-        left = budget.remaining()
-        began = time.monotonic()
         try:
-            with (
-                self._breaker.answering(),
-                budget.limit(_PATIENCE if left is None else min(_PATIENCE, left)),
-            ):
+            with self._breaker.answering(), budget.within(_PATIENCE):
                 return question(self._shared)
         except StoreUnavailable:
             return question(self._own)
-        finally:
-            budget.charge(time.monotonic() - began)
 
 
 def init_app(app: Flask) -> None:

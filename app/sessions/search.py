@@ -21,12 +21,15 @@ from app.people.names import name_key
 from app.sessions.clients import ip_key
 from app.sessions.models import UserAgent, UserSession
 from app.sessions.store import DataKey, StoreUnavailable, UnreadablePayload
+from app.sessions.stores import budget
 from app.sessions.system import system
 from app.sessions.timeouts import status
 from app.sessions.transaction import live
 
 STATES = ("live", "ended")
 LONGEST_PAGE = 200
+_LOOK = 0.4
+"""Seconds that a page waits for the stores of the sessions on it: it says which were silent."""
 
 
 class FilterError(ValueError):
@@ -242,7 +245,8 @@ def value_names(row: SessionRow) -> list[ValueName] | None:
     if not key:
         return None
     try:
-        stored = system.stores[row.store].load(DataKey(key[0].data_key))
+        with budget.within(_LOOK):
+            stored = system.stores[row.store].load(DataKey(key[0].data_key))
         if stored is None:
             return None
         data = system.codec.decode(stored.payload)
@@ -275,7 +279,8 @@ def _looked_up(found: Any, *, look_up: bool) -> tuple[tuple[SessionRow, ...], tu
     for row in found if look_up else ():
         if row.ended_at is None or row.purged_at is None:
             by_store.setdefault(row.store, []).append(DataKey(row.data_key))
-    present, silent = system.stores.present(by_store)
+    with budget.within(_LOOK):
+        present, silent = system.stores.present(by_store)
     rows = []
     for row in found:
         shown = _shown(row)

@@ -1,5 +1,6 @@
 """What the tests of a whole site under a fault share: faults by name, and requests against the clock."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -163,4 +164,5 @@ def assert_unavailable(response: TestResponse, *, of: str | None = None) -> None
     name = "session="
     assert not [c for c in response.headers.getlist("Set-Cookie") if c.startswith(name)]
     if of is not None:
-        assert f"{of} does not answer" in response.text
+        (title,) = re.findall(r"<h1[^>]*>(.*?)</h1>", response.text)
+        assert of in title

@@ -3,8 +3,10 @@
 gunicorn loads `create_app()`; `store` in the settings is `redis` or `sqlalchemy`.
 """
 
+import fcntl
 import json
 import os
+from pathlib import Path
 
 import redis
 from flask import Flask, request, session
@@ -26,7 +28,10 @@ def create_app() -> Flask:
     else:
         app.config["SQLALCHEMY_DATABASE_URI"] = settings["url"]
         app.config["SESSION_SQLALCHEMY"] = SQLAlchemy(app)
-    Session(app)
+    # It creates its table at the start, and two processes that do so at once collide.
+    with Path(__file__).open() as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        Session(app)
     app.add_url_rule("/t/enter/<name>", view_func=enter)
     app.add_url_rule("/t/who", view_func=who)
     app.add_url_rule("/t/hold/<kind>", view_func=hold)

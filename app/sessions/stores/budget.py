@@ -69,6 +69,23 @@ def limit(seconds: float | None) -> Iterator[None]:
         _budget.reset(token)
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Hold the block to so many seconds of what is left; what it waited is charged. None stays none."""
+    outer = _budget.get()
+    if outer is None:
+        yield
+        return
+    inner = _Budget(min(seconds, outer.left()))
+    given = inner.left()
+    token = _budget.set(inner)
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+        outer.charge(given - inner.left())
+
+
 def remaining() -> float | None:
     """Return the seconds of waiting that are left, 0 when all are spent, None without a budget."""
     budget = _budget.get()

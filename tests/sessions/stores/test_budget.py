@@ -247,3 +247,18 @@ def test_flask_sqlalchemy_takes_the_options(
                 db.session.execute(text("SELECT pg_sleep(10)"))
         db.session.remove()
         db.engine.dispose()
+
+
+def test_a_block_within_the_budget_is_held_to_less_and_charged():
+    with budget.limit(1.0):
+        with budget.within(0.4):
+            assert budget.remaining() == pytest.approx(0.4, abs=0.01)
+            budget.charge(0.3)
+        assert budget.remaining() == pytest.approx(0.7, abs=0.01)
+        with budget.within(5.0):
+            assert budget.remaining() == pytest.approx(0.7, abs=0.01)
+
+
+def test_a_block_without_a_budget_stays_without():
+    with budget.within(0.4):
+        assert budget.remaining() is None
