@@ -164,7 +164,7 @@ def retry(revocation_id: int) -> ResponseReturnValue:
     done = revocation.retry_purge(revocation_id)
     assert done is not None
     if is_done(done):
-        flash(_("Tried again. All data is deleted, and a second look found none."))
+        flash(_("Tried again. All data is deleted. A second look found none."))
     else:
         flash(_("Tried again. It is not done yet: the receipt says what is left."), "warning")
     return redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)

@@ -97,7 +97,7 @@ def test_a_receipt_without_a_read_back_offers_another_look_until_one_found_nothi
     assert "Go on and read back now" not in site.signed_in("vera").get("/admin/revocations/1").text
     ada.post("/admin/revocations/1/purge", form="/admin/revocations/1")
     page = ada.get("/admin/revocations/1").text
-    assert "All data is deleted, and a second look found none." in page
+    assert "All data is deleted. A second look found none." in page
     assert "1 of 1 gone." in page
     assert "Gone" in ada.get("/admin/revocations").text
 

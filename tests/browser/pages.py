@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from itertools import product
 
 from flask import Flask
+from sqlalchemy import insert
 
 from app.auth.access import rule_of
-from app.people.models import Permission
+from app.columns import clock
+from app.people.models import Permission, User
 from app.sessions.models import UserSession
-from tests.site import CAST, CHROME, Site
+from tests.site import CAST, CHROME, Site, password_hash
 
 SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
@@ -51,10 +53,19 @@ def furnish(site: Site) -> dict[str, list[object]]:
     ended = site.rows(UserSession.ended_at.is_not(None))[0].reference
     return {
         "reference": [site.live("alice")[0].reference, ended],
-        "user_id": [site.user_id("alice"), site.user_id("vera")],
+        "user_id": [site.user_id("alice"), site.user_id("vera"), _disabled(site)],
         "revocation_id": [receipt_id(site)],
         "action": ["role", "password", "disable", "enable"],
     }
+
+
+def _disabled(site: Site) -> int:
+    """Make a user who is disabled, so that enabling is offered, and return the id."""
+    values = {"name": "carol", "name_key": "carol", "role": "member", "active": False}
+    values |= {"created_at": clock(), "password_changed_at": clock(), "disabled_at": clock()}
+    with site.system.ledger.transaction() as tx:
+        tx.connection.execute(insert(User).values(**values, password_hash=password_hash()))
+    return site.user_id("carol")
 
 
 def receipt_id(site: Site) -> int:

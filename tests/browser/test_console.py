@@ -14,8 +14,8 @@ PEOPLE = {"visitor": None, **roles()}
 def expected_status(page: PageOfSite, role: str) -> set[int]:
     """What a role gets, after redirects: a visitor the sign-in page, the unpermitted a 403."""
     if role == "visitor" or page.rule is None or Role(role).may(page.rule):
-        # Some changes are an administrator's alone, and only some are offered for each user.
-        return {200, 403} if page.endpoint == "admin.users.change" else {200}
+        # Some changes are an administrator's alone; who is disabled can only be enabled.
+        return {200, 403, 404} if page.endpoint == "admin.users.change" else {200}
     return {403}
 
 
