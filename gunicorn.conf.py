@@ -8,7 +8,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 # By name: `config` itself is the name of a setting of gunicorn's.
-from config import ConfigError, one  # noqa: E402
+from config import ConfigError, one
 
 try:
     bind = f"127.0.0.1:{one('PORT')}"

@@ -95,6 +95,8 @@ def on_data_missing(error: DataMissing) -> ResponseReturnValue:
         " in a few seconds. Or sign out and in again, which begins a new, empty session.",
         server=_server(error),
     )
+    if request.method not in ("GET", "HEAD"):
+        text = " ".join([text, _("What you sent may not have been carried out.")])
     return _answer(503, title, text, None, retry_after=RETRY_AFTER, sign_out=True)
 
 

@@ -251,6 +251,10 @@ def test_missing_data_is_json_for_those_who_asked_for_json(
     assert response.status_code == 503
     assert response.json is not None
     assert response.json["title"] == "The data of your session is missing"
+    assert "What you sent" not in response.json["message"]
+    response = alice.client.post("/", data={"csrf_token": "x"})
+    assert response.status_code == 503
+    assert "What you sent may not have been carried out." in response.text
 
 
 def test_readyz_names_the_silent_server_and_healthz_looks_at_none(
