@@ -121,9 +121,8 @@ def _attachment(name: str, body: str | Iterator[str]) -> Response:
 def json_list(
     name: str, records: Sequence[Record], following: str | None, **more: object
 ) -> Response:
-    """Return a page of a list as JSON. `next` is the URL of the next page; what has one says `truncated`."""
-    body = {name: records, "next": following, **more}
-    return jsonify(body | {"truncated": True} if following else body)
+    """Return a page of a list as JSON. `next` is the URL of the next page, null on the last."""
+    return jsonify({name: records, "next": following, **more})
 
 
 def record(row: object, columns: Sequence[str]) -> dict[str, object]:

@@ -21,6 +21,7 @@ from app.auth.sign_in import sign_out
 from app.people.models import Permission
 from app.sessions.interface import SessionEnded, session
 from app.sessions.ledger import Principal
+from app.sessions.mapping import CSRF_KEY
 from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
 
@@ -137,7 +138,8 @@ def _answer_overtaken() -> ResponseReturnValue | None:
 def _answer_sign_out(signed_in: bool) -> ResponseReturnValue | None:
     """Lead an overtaken tab home; sign out also while the store, and with it the token, is not there."""
     try:
-        if signed_in and _token_is_good():
+        # Looked up first, for a form without a token never gets as far as the missing data.
+        if signed_in and CSRF_KEY in session and _token_is_good():
             return None
     except StoreUnavailable:
         if not _is_from_here():
