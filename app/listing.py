@@ -12,7 +12,7 @@ from typing import Any
 from flask import Response, abort, jsonify, request, stream_with_context
 
 from app.filters import iso, number
-from app.sessions.search import SessionRow
+from app.sessions.rows import SessionRow
 from app.sessions.store import StoreUnavailable
 from app.texts import gettext as _
 

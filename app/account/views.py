@@ -18,7 +18,8 @@ from app.filters import number
 from app.listing import SESSION_COLUMNS, asked_format, csv_response, session_record
 from app.people.models import Permission
 from app.sessions.interface import session
-from app.sessions.search import get, of_user
+from app.sessions.rows import get
+from app.sessions.search import of_user
 from app.sessions.system import system
 from app.texts import gettext as _
 from app.texts import ngettext

@@ -15,11 +15,14 @@ from app.auth.forms import safe_next
 from app.filters import iso
 from app.listing import asked_format, json_list, record
 from app.people.models import Permission
+from app.sessions import freeze as freezing
 from app.sessions import revocation
+from app.sessions.freeze import NothingToRevoke, NotPermitted, Review, Targets
 from app.sessions.models import Revocation, RevocationTarget
 from app.sessions.receipt import Receipt, receipt
-from app.sessions.revocation import NothingToRevoke, NotPermitted, Review, Stale, Targets
-from app.sessions.search import FilterError, SessionFilter, by_ids
+from app.sessions.revocation import Stale
+from app.sessions.rows import by_ids
+from app.sessions.search import FilterError, SessionFilter
 from app.sessions.system import system
 from app.texts import gettext as _
 
@@ -86,7 +89,7 @@ def _batches(after: int | None) -> Iterator[list[dict[str, object]]]:
 def freeze() -> ResponseReturnValue:
     """Freeze the chosen sessions and lead to their review; nothing has ended yet."""
     try:
-        frozen = revocation.freeze(_targets(), actor=person())
+        frozen = freezing.freeze(_targets(), actor=person())
     except FilterError as error:
         abort(400, error.message)
     except NotPermitted as error:
@@ -174,7 +177,7 @@ def _review(revocation_id: int) -> Review:
     me = person()
     if not me.may(Permission.REVOKE):
         abort(404, _("There is no such revocation."))
-    found = revocation.review(revocation_id, actor=me)
+    found = freezing.review(revocation_id, actor=me)
     if found is None:
         abort(404, _("There is no such revocation, or somebody else is preparing it."))
     return found

@@ -14,17 +14,15 @@ from app.auth.access import requires
 from app.filters import clock_time, duration, end_reason, role_name, store_name
 from app.listing import SESSION_COLUMNS, arguments, asked_format, json_list, session_record
 from app.people.models import Permission, Role
+from app.sessions.rows import SessionRow, get, value_names
 from app.sessions.search import (
     LONGEST_PAGE,
     FilterError,
     SessionFilter,
     SessionPage,
-    SessionRow,
     find,
-    get,
     ids_matching,
     of_user,
-    value_names,
 )
 from app.sessions.system import system
 from app.texts import gettext as _

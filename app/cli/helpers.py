@@ -10,7 +10,8 @@ from flask_babel import force_locale
 
 from app.audit.trail import Actor
 from app.auth.changes import ChangeRefused
-from app.sessions.revocation import NothingToRevoke, NotPermitted, Stale
+from app.sessions.freeze import NothingToRevoke, NotPermitted
+from app.sessions.revocation import Stale
 from app.sessions.store import StoreUnavailable
 
 

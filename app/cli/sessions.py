@@ -9,7 +9,7 @@ from flask.cli import AppGroup
 
 from app.cli.helpers import operator, readable_errors
 from app.listing import session_record
-from app.sessions import revocation, search, upkeep
+from app.sessions import revocation, rows, search, upkeep
 from app.sessions.models import RevocationReason
 from app.sessions.search import FilterError, SessionFilter
 from app.sessions.system import system
@@ -55,7 +55,7 @@ def list_sessions(limit: int, as_json: bool, **where: str | None) -> None:
 def show(reference: str, as_json: bool) -> None:
     """Show the session REFERENCE."""
     with readable_errors():
-        row = search.get(reference)
+        row = rows.get(reference)
     if row is None:
         raise ClickException(f"There is no session {reference!r}.")
     record = session_record(row)
@@ -80,7 +80,7 @@ def revoke(
     Exit code 3: they are ended, but data is still there or waits for a silent store.
     """
     with readable_errors():
-        unknown = [each for each in references if search.get(each) is None]
+        unknown = [each for each in references if rows.get(each) is None]
         if unknown:
             raise ClickException(f"No such session, nothing was ended: {', '.join(unknown)}")
         done = revocation.revoke(

@@ -314,7 +314,7 @@ TABLE = (
     Sabotage(
         13,
         "one's own session is not among the targets",
-        f"{SESSIONS}/revocation.py",
+        f"{SESSIONS}/freeze.py",
         "            chosen = chosen.where(UserSession.reference != own)\n",
         "            pass\n",
         (node("sessions/test_revocation", "test_ones_own_session_is_held_back[sqlite]"),),

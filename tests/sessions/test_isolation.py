@@ -12,8 +12,9 @@ from app.auth.sign_in import sign_in, sign_out, step_up
 from app.columns import clock
 from app.extensions import db
 from app.people.models import User
+from app.sessions.freeze import Targets, freeze
 from app.sessions.isolation import UncommittedWork
-from app.sessions.revocation import Targets, freeze, revoke
+from app.sessions.revocation import revoke
 from tests.sessions.helpers import add_view
 from tests.site import PASSWORD, Site, clock_moved
 

@@ -7,8 +7,9 @@ import pytest
 
 from app.audit.trail import Actor
 from app.sessions import upkeep
+from app.sessions.freeze import Targets, freeze
 from app.sessions.receipt import receipt
-from app.sessions.revocation import Targets, confirm, freeze, resume, retry_purge, revoke
+from app.sessions.revocation import confirm, resume, retry_purge, revoke
 from tests.servers import RedisServer
 from tests.sessions.helpers import bring_back, reference_of
 from tests.sessions.test_revocation import commanding, start

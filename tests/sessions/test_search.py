@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from app.audit.trail import Actor
 from app.sessions.revocation import revoke
-from app.sessions.search import FilterError, SessionFilter, find, get, of_user
+from app.sessions.rows import get
+from app.sessions.search import FilterError, SessionFilter, find, of_user
 from tests.servers import RedisServer
 from tests.sessions.helpers import counted
 from tests.sessions.test_revocation import commanding, start

@@ -7,8 +7,9 @@ from sqlalchemy import text, update
 
 from app.audit.trail import Actor
 from app.sessions import upkeep
+from app.sessions.freeze import Targets, freeze
 from app.sessions.models import UserSession
-from app.sessions.revocation import Targets, freeze, revoke
+from app.sessions.revocation import revoke
 from app.sessions.upkeep import Pass
 from tests.servers import RedisServer
 from tests.sessions.helpers import bring_back

@@ -1,0 +1,259 @@
+"""Fix the set of sessions that is to end, and show what ending it would touch (invariant 13).
+
+Nothing ends here: `revocation` ends exactly what `freeze` has fixed. The staff pages call both.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import func, insert, literal, select, update
+
+from app.audit.models import Verb
+from app.audit.trail import Actor, Event
+from app.columns import clock, now
+from app.people.models import Permission, Role, User
+from app.sessions.isolation import refuse_uncommitted
+from app.sessions.ledger import Principal
+from app.sessions.models import Revocation, RevocationTarget, UserSession
+from app.sessions.rows import SessionRow, by_ids
+from app.sessions.search import SessionFilter
+from app.sessions.system import system
+from app.sessions.timeouts import ACTIVE_WITHIN
+from app.sessions.transaction import Transaction, live
+
+VALID_FOR = timedelta(minutes=5)
+MANY = 10
+_SHOWN = 200
+
+
+class NothingToRevoke(Exception):
+    """No session that may be ended is among the targets. The message says why."""
+
+
+class NotPermitted(Exception):
+    """The actor's role may not do this. The message says what and who may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is to be frozen: references, a user's sessions, those that match a filter, or everyone's."""
+
+    references: tuple[str, ...] = ()
+    user_id: int | None = None
+    matching: SessionFilter | None = None
+    everyone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A frozen set: the id of its Revocation, and how many sessions it holds."""
+
+    id: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a confirmation would do. `held_back` is one's own reference, `left_out` counts admins' sessions."""
+
+    id: int
+    created_at: datetime
+    expires_at: datetime
+    matched_by: str
+    count: int
+    users: int
+    by_store: dict[str, int]
+    active: int
+    staff: int
+    admins: int
+    held_back: str | None
+    left_out: int
+    needs_count: bool
+    needs_step_up: bool
+    stale: bool
+    confirmed: bool
+    rows: list[SessionRow] = field(default_factory=list)
+
+
+def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
+    """Fix the set of sessions to end; it is valid for five minutes, for this person.
+
+    Raises NothingToRevoke, NotPermitted, StoreUnavailable("database").
+    """
+    refuse_uncommitted("freeze")
+    if targets.matching is not None and not targets.matching.narrows:
+        targets = Targets(everyone=True)
+    by = permitted(actor, Permission.ADMINISTER if targets.everyone else Permission.REVOKE)
+    own = actor.reference if isinstance(actor, Principal) else None
+    may_end_admins = isinstance(actor, Actor) or actor.may(Permission.ADMINISTER)
+    with system.ledger.transaction() as tx:
+        revocation_id = _insert(tx, targets, by)
+        chosen = _chosen(targets, revocation_id)
+        held = chosen.where(UserSession.reference == own) if own else None
+        held_back = own if held is not None and tx.connection.execute(held).first() else None
+        if own is not None:
+            chosen = chosen.where(UserSession.reference != own)
+        left_out = 0
+        if not may_end_admins:
+            of_admins = chosen.where(User.role == Role.ADMIN).subquery()
+            counted = tx.connection.execute(select(func.count()).select_from(of_admins))
+            left_out = counted.scalar_one()
+            chosen = chosen.where(User.role != Role.ADMIN)
+        into = insert(RevocationTarget).from_select(["revocation_id", "row_id"], chosen)
+        # SQLAlchemy forgets how many rows an INSERT made, on PostgreSQL, unless it is told not to.
+        size = tx.connection.execute(into.execution_options(preserve_rowcount=True)).rowcount
+        if size == 0:
+            raise NothingToRevoke(_nothing(held_back, left_out))
+        values = {"size": size, "held_back": held_back, "left_out": left_out}
+        if targets.matching is not None:
+            values["whole_store"] = _whole_store(tx, revocation_id, own)
+        tx.connection.execute(
+            update(Revocation).where(Revocation.id == revocation_id).values(values)
+        )
+        event = Event(Verb.REVOCATION_FROZEN, revocation_id=revocation_id, details={"size": size})
+        tx.record(by, [event])
+    return Frozen(revocation_id, size)
+
+
+def review(revocation_id: int, *, actor: Principal) -> Review | None:
+    """Return what the frozen set touches as it stands now; None if there is no such set of this person."""
+    found = system.ledger.read(
+        select(Revocation.__table__, clock().label("now")).where(
+            Revocation.id == revocation_id, Revocation.actor_user_id == actor.user_id
+        )
+    )
+    if not found:
+        return None
+    row = found[0]
+    of_set = RevocationTarget.revocation_id == revocation_id
+    joined = (
+        select()
+        .select_from(RevocationTarget)
+        .join(UserSession, UserSession.id == RevocationTarget.row_id)
+        .join(User, User.id == UserSession.user_id)
+        .where(of_set)
+    )
+    by_role = _counted(joined, User.role)
+    users = system.ledger.read(joined.add_columns(func.count(UserSession.user_id.distinct())))[0][0]
+    seen_lately = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
+    active = system.ledger.read(joined.add_columns(func.count()).where(live(), seen_lately))[0][0]
+    roles = {Role(role): count for role, count in by_role.items()}
+    staff = sum(count for role, count in roles.items() if role.is_staff)
+    grave = row.size > MANY or staff > 0 or row.whole_store is not None or row.everyone
+    ids = system.ledger.read(
+        select(RevocationTarget.row_id).where(of_set).order_by("row_id").limit(_SHOWN)
+    )
+    return Review(
+        id=row.id,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        matched_by=row.matched_by,
+        count=row.size,
+        users=users,
+        by_store=_counted(joined, UserSession.store),
+        active=active,
+        staff=staff,
+        admins=roles.get(Role.ADMIN, 0),
+        held_back=row.held_back,
+        left_out=row.left_out,
+        needs_count=grave,
+        needs_step_up=grave,
+        stale=row.now >= row.expires_at or row.actor["reference"] != actor.reference,
+        confirmed=row.confirmed_at is not None,
+        rows=by_ids([target.row_id for target in ids]),
+    )
+
+
+def _counted(joined: Any, column: Any) -> dict[str, int]:
+    """Return how many of a set fall on each value of a column."""
+    rows = system.ledger.read(joined.add_columns(column, func.count()).group_by(column))
+    return {str(row[0]): int(row[1]) for row in rows}
+
+
+def _insert(tx: Transaction, targets: Targets, by: Actor) -> int:
+    values = {
+        "created_at": tx.now(),
+        "expires_at": tx.now() + VALID_FOR,
+        "actor_user_id": by.user_id,
+        "actor_name": by.name,
+        "actor": {slot: getattr(by, slot) for slot in Actor.__slots__},
+        "matched_by": _matched_by(targets)[:500],
+        "whole_store": None,
+        "everyone": targets.everyone,
+        "size": 0,
+        "left_out": 0,
+        "tell_user": False,
+    }
+    result = tx.connection.execute(insert(Revocation).values(values))
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def _chosen(targets: Targets, revocation_id: int) -> Any:
+    query = (
+        select(literal(revocation_id), UserSession.id)
+        .select_from(UserSession)
+        .join(User, User.id == UserSession.user_id)
+    )
+    if targets.references:
+        return query.where(UserSession.reference.in_([r.casefold() for r in targets.references]))
+    if targets.user_id is not None:
+        return query.where(UserSession.user_id == targets.user_id, live())
+    if targets.matching is not None:
+        return query.where(targets.matching.clause(), live())
+    if targets.everyone:
+        return query.where(live())
+    raise NothingToRevoke(_("Choose at least one session."))
+
+
+def _whole_store(tx: Transaction, revocation_id: int, own: str | None) -> str | None:
+    """Return the store of which the set holds every live session but one's own, if there is one."""
+    alive = (
+        select(UserSession.store, func.count().label("alive"))
+        .where(live(), UserSession.reference != (own or ""))
+        .group_by(UserSession.store)
+        .subquery()
+    )
+    held = (
+        select(UserSession.store, func.count().label("held"))
+        .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
+        .where(RevocationTarget.revocation_id == revocation_id)
+        .group_by(UserSession.store)
+        .subquery()
+    )
+    whole = (
+        select(held.c.store)
+        .join(alive, alive.c.store == held.c.store)
+        .where(held.c.held >= alive.c.alive, held.c.held > 1)
+    )
+    found = tx.connection.execute(whole.order_by(held.c.store).limit(1)).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _matched_by(targets: Targets) -> str:
+    if targets.references:
+        return ""
+    if targets.user_id is not None:
+        return f"user_id:{targets.user_id}"
+    if targets.matching is not None:
+        pairs = targets.matching.to_query().items()
+        return " ".join(f"{name}:{value}" for name, value in pairs) or "state:live"
+    return "everyone"
+
+
+def _nothing(held_back: str | None, left_out: int) -> str:
+    if left_out:
+        return str(_("Only an administrator may end the sessions of administrators."))
+    if held_back:
+        return str(_("This is your own session. To end it, sign out."))
+    return str(_("None of these sessions exists, or all have ended."))
+
+
+def permitted(actor: Actor | Principal, permission: Permission) -> Actor:
+    if isinstance(actor, Actor):
+        return actor
+    if not actor.may(permission):
+        raise NotPermitted(_("Your role may not end other people's sessions like this."))
+    return actor.actor()
