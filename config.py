@@ -248,7 +248,11 @@ def load(
         values[setting.name] = _parsed(setting, raw[setting.name], default, problems)
     named = {problem.partition(":")[0] for problem in problems}
     _complete(values)
+    if "SESSION_TYPE" in named:
+        named.add("REDIS_URL")  # whether it is missing follows from the type that was meant
     problems += [p for p in _contradictions(values) if p.partition(":")[0] not in named]
+    if not environ.get("ROLLCALL_ENV") and any("DATABASE_URL: missing" in p for p in problems):
+        problems.append("(is `make run` running? `flask` uses its settings as long as it does)")
     if problems:
         raise ConfigError(problems)
     return {**values, **_for_flask(values), **given}

@@ -93,6 +93,7 @@ VERBS: Mapping[str, LazyString] = {
     "user.enabled": _l("User enabled"),
     "user.role_changed": _l("Role changed"),
     "user.password_changed": _l("Password changed"),
+    "user.password_change_failed": _l("Password change failed"),
     "user.password_reset": _l("Password reset"),
     "access.refused": _l("Access refused"),
     "data.exported": _l("Data exported"),

@@ -79,8 +79,10 @@ def show() -> ResponseReturnValue:
             {
                 "label": _("Signed in now"),
                 "value": live.total,
-                "note": _(
+                "note": ngettext(
+                    "%(users)s user, %(active)s active in 5 min",
                     "%(users)s users, %(active)s active in 5 min",
+                    users,
                     users=number(users),
                     active=number(live.active),
                 ),

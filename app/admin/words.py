@@ -71,6 +71,13 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
             ),
             join_sentences(shares, waiting, look),
         )
+    if not receipt.ended:
+        return Verdict(
+            "good",
+            _("Nobody in this list is signed in any more."),
+            _("Nothing to end: %(what)s had ended already.", what=sessions_in_words(frozen)),
+            look,
+        )
     return Verdict(
         "good",
         _("Nobody in this list is signed in any more."),

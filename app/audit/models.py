@@ -38,6 +38,7 @@ class Verb(StrEnum):
     USER_ENABLED = "user.enabled"
     ROLE_CHANGED = "user.role_changed"
     PASSWORD_CHANGED = "user.password_changed"
+    PASSWORD_CHANGE_FAILED = "user.password_change_failed"
     PASSWORD_RESET = "user.password_reset"
     ACCESS_REFUSED = "access.refused"
     EXPORTED = "data.exported"

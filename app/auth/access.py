@@ -20,7 +20,6 @@ from app.audit.trail import Event
 from app.auth.sign_in import sign_out
 from app.people.models import Permission
 from app.sessions.interface import SessionEnded, session
-from app.sessions.ledger import Principal
 from app.sessions.mapping import CSRF_KEY
 from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
@@ -180,7 +179,7 @@ def _check_rule() -> ResponseReturnValue | None:
     if principal is None:
         return _send_to_sign_in()
     if not principal.may(rule):
-        _record_refusal(principal)
+        _record_refusal()
         raise Forbidden(
             _("Your role, %(role)s, may not open this page.", role=principal.role.value)
         )
@@ -228,9 +227,9 @@ def _answer_ended(_error: SessionEnded) -> ResponseReturnValue:
     return _tell_reason()
 
 
-def _record_refusal(principal: Principal) -> None:
+def _record_refusal() -> None:
     details = {"path": request.path, "method": request.method}
-    _record(Event(Verb.ACCESS_REFUSED, principal.user_id, result="refused", details=details))
+    _record(Event(Verb.ACCESS_REFUSED, result="refused", details=details))
 
 
 def _record(event: Event) -> None:

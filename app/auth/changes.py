@@ -131,7 +131,7 @@ def change_own_password(current: str, new: str) -> int:
     refuse_uncommitted("change_own_password")
     principal = _own()
     try:
-        user = check_own_password(current, Verb.PASSWORD_CHANGED)
+        user = check_own_password(current, Verb.PASSWORD_CHANGE_FAILED)
     except SignInRefused:
         raise ChangeRefused(_("This is not your current password."), "current_password") from None
     new_hash = _new_hash(new, principal.name)

@@ -136,7 +136,8 @@ def _check_password(user: AnyRow | None, key: str, name: str, password: str, ver
     throttle().failed(key, ip, known=known)
     with system.ledger.transaction() as tx:
         user_id = None if user is None else user.id
-        event = Event(verb, user_id, name[:64], result="failed")
+        why = "unknown name" if user is None else "wrong password" if user.active else "disabled"
+        event = Event(verb, user_id, name[:64], result="failed", details={"why": why})
         tx.record(session.actor(), [event])
     raise SignInRefused
 

@@ -1,5 +1,6 @@
 """Signing in and out: a session of one's own, one at a time, and the reason for the one it replaced."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -134,3 +135,13 @@ def test_any_user_agent_may_sign_in(site: Site, header: str) -> None:
     browser = site.signed_in("alice", header)
     assert browser.is_signed_in()
     assert "<script>alert" not in browser.get("/account/sessions").text
+
+
+def test_the_trail_says_why_a_sign_in_failed_and_the_page_does_not(site: Site) -> None:
+    with site.system.ledger.transaction() as tx:
+        tx.connection.execute(update(User).where(User.name == "bob").values(active=False))
+    tries = {"nobody": PASSWORD, "alice": "wrong", "bob": PASSWORD}
+    assert {site.browser().sign_in(*one).status_code for one in tries.items()} == {422}
+    failed = site.events("session.sign_in_failed")
+    why = [json.loads(event.details)["why"] for event in failed]
+    assert why == ["unknown name", "wrong password", "disabled"]
