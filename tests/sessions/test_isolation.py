@@ -223,3 +223,19 @@ def test_a_pool_of_one_serves_a_view_that_uses_both_sessions(
     with clock_moved(120):
         assert browser.get("/both").text.isdecimal()
     assert "eve" in names(site)
+
+
+def test_a_value_that_no_session_holds_is_a_500_page_and_saves_nothing(make_site):
+    site: Site = make_site(TESTING=False, PROPAGATE_EXCEPTIONS=False)
+
+    def write() -> str:
+        session["basket"] = object()
+        return "written"
+
+    add_view(site, "/write", write, signed_in=True)
+    alice = site.signed_in("alice")
+    before = site.payload(site.live("alice")[0])
+    answer = alice.get("/write")
+    assert answer.status_code == 500
+    assert "written" not in answer.text
+    assert site.payload(site.live("alice")[0]) == before
