@@ -1,7 +1,6 @@
 """Where driver errors become `StoreUnavailable`, and the breaker: a dead server costs time once.
 
-Stores and the ledger wrap each call in `Breaker.answering()` (or `answering(name)`, without a
-breaker). The stores page and the metrics show `Breaker.state`.
+Stores and the ledger wrap each call in `Breaker.answering()`. `Breaker.state` says how it stands.
 """
 
 from collections.abc import Iterator
@@ -105,17 +104,3 @@ class Breaker:
     def _abandon(self) -> None:
         with self._lock:
             self._probe_at = None
-
-
-@contextmanager
-def answering(name: str) -> Iterator[None]:
-    """Turn a broken server's errors into StoreUnavailable(name), without a breaker."""
-    try:
-        yield
-    except StoreUnavailable:
-        raise
-    except Exception as error:
-        failure = failure_of(error)
-        if failure is None:
-            raise
-        raise StoreUnavailable(name, failure.value) from error

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from app.sessions.store import StoreUnavailable
 from app.sessions.stores import budget
-from app.sessions.stores.breaker import Breaker, BreakerState, answering
+from app.sessions.stores.breaker import Breaker, BreakerState
 from app.sessions.stores.engines import database_url, engine_options, sql_engine, transaction
 
 
@@ -242,7 +242,7 @@ def test_flask_sqlalchemy_takes_the_options(
             with (
                 budget.limit(0.1),
                 pytest.raises(StoreUnavailable),
-                answering("database"),
+                Breaker("database").answering(),
             ):
                 db.session.execute(text("SELECT pg_sleep(10)"))
         db.session.remove()
