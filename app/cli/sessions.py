@@ -7,10 +7,13 @@ import click
 from click import ClickException
 from flask.cli import AppGroup
 
+from app.audit.trail import Actor
 from app.cli.helpers import operator, readable_errors
 from app.listing import session_record
 from app.sessions import revocation, rows, search, upkeep
+from app.sessions.freeze import Frozen, NothingToRevoke, Targets, freeze, review
 from app.sessions.models import RevocationReason
+from app.sessions.receipt import COUNTS
 from app.sessions.search import FilterError, SessionFilter
 from app.sessions.system import system
 
@@ -67,32 +70,73 @@ def show(reference: str, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("references", nargs=-1, required=True, metavar="REFERENCE...")
+@click.argument("references", nargs=-1, metavar="[REFERENCE...]")
+@click.option("--all", "everyone", is_flag=True, help="Every live session: sign everyone out.")
+@click.option("--yes", is_flag=True, help="With --all: do not ask for the count.")
 @click.option("--reason", type=_reasons, required=True)
 @click.option("--note", default="", help="Kept in the trail.")
 @click.option("--tell-user", is_flag=True, help="Show the note to the person it hits.")
 @_as_json
 def revoke(
-    references: tuple[str, ...], reason: str, note: str, tell_user: bool, as_json: bool
+    references: tuple[str, ...],
+    everyone: bool,
+    yes: bool,
+    reason: str,
+    note: str,
+    tell_user: bool,
+    as_json: bool,
 ) -> None:
     """End the sessions REFERENCE..., purge their data and read back.
 
+    With --all every session, administrators' too: it shows what that touches and asks for the count.
     Exit code 3: they are ended, but data is still there or waits for a silent store.
     """
+    if everyone == bool(references):
+        raise click.UsageError("Name the sessions by REFERENCE, or all of them by --all.")
+    if yes and not everyone:
+        raise click.UsageError("--yes goes with --all.")
     with readable_errors():
-        unknown = [each for each in references if rows.get(each) is None]
-        if unknown:
-            raise ClickException(f"No such session, nothing was ended: {', '.join(unknown)}")
-        done = revocation.revoke(
-            references, actor=operator(), reason=reason, note=note, tell=tell_user
-        )
-    counts = done.counts()
+        by = operator()
+        targets = _everyone(by, ask=not yes) if everyone else _known(references)
+        done = None
+        if targets:
+            done = revocation.revoke(targets, actor=by, reason=reason, note=note, tell=tell_user)
+    counts = dict.fromkeys(COUNTS, 0) if done is None else done.counts()
     if as_json:
         click.echo(json.dumps(counts))
     else:
         click.echo(", ".join(f"{name.replace('_', ' ')}: {n}" for name, n in counts.items()))
-    if done.purge_pending or done.present:
+    if done and (done.purge_pending or done.present):
         raise SystemExit(3)
+
+
+def _known(references: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [each for each in references if rows.get(each) is None]
+    if unknown:
+        raise ClickException(f"No such session, nothing was ended: {', '.join(unknown)}")
+    return references
+
+
+def _everyone(by: Actor, *, ask: bool) -> Frozen | None:
+    """Freeze all live sessions, say on stderr what that touches, and ask; None if nobody is signed in."""
+    try:
+        frozen = freeze(Targets(everyone=True), actor=by)
+    except NothingToRevoke:
+        click.echo("Nobody is signed in.", err=True)
+        return None
+    touched = review(frozen.id, actor=by)
+    assert touched is not None
+    stores = ", ".join(f"{store} {count}" for store, count in sorted(touched.by_store.items()))
+    click.echo(
+        f"Sessions: {touched.count} ({stores}). Users: {touched.users}. "
+        f"Staff's: {touched.staff}, of them administrators': {touched.admins}.",
+        err=True,
+    )
+    if ask and click.prompt("Type the number of sessions to end them", err=True) != str(
+        frozen.size
+    ):
+        raise ClickException("That is not the number of sessions. Nothing was ended.")
+    return frozen
 
 
 @group.command()

@@ -117,8 +117,8 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
     return Frozen(revocation_id, size)
 
 
-def review(revocation_id: int, *, actor: Principal) -> Review | None:
-    """Return what the frozen set touches as it stands now; None if there is no such set of this person."""
+def review(revocation_id: int, *, actor: Actor | Principal) -> Review | None:
+    """Return what the frozen set touches as it stands now; None if there is no such set of this actor."""
     found = system.ledger.read(
         select(Revocation.__table__, clock().label("now")).where(
             Revocation.id == revocation_id, Revocation.actor_user_id == actor.user_id

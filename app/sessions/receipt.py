@@ -14,6 +14,9 @@ from app.sessions.models import Revocation, RevocationTarget, UserSession
 from app.sessions.store import DataKey
 from app.sessions.system import SessionSystem
 
+COUNTS = ("ended", "already_ended", "purged", "purge_pending", "present")
+"""The five integers that the CLI prints."""
+
 _BATCH = 1000
 
 
@@ -51,13 +54,7 @@ class Receipt:
 
     def counts(self) -> dict[str, int]:
         """Return the five integers that the CLI prints."""
-        return {
-            "ended": self.ended,
-            "already_ended": self.already_ended,
-            "purged": self.purged,
-            "purge_pending": self.purge_pending,
-            "present": self.present,
-        }
+        return {name: getattr(self, name) for name in COUNTS}
 
 
 def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
