@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench sabotage lock
+.PHONY: help migration run test lint bench sabotage lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,15 @@ bench: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Compare with stock Flask-Sess
 
 sabotage: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Remove each guard in turn and see its test fail
 	@$(BIN)/python -m tests.sabotage $(ARGS)
+
+# Compared with a database that the migrations so far make, so that no server and no setting matters.
+migration: $(VENV)/dev.stamp ## Write a migration for changed models: NAME="Make feedback"
+	@test -n '$(NAME)' || { echo 'Say what it does: make migration NAME="Make feedback"' >&2; exit 1; }
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+		set -- env -i PATH="$$PATH" ROLLCALL_ENV=development SECRET_KEY=scratch SESSION_TYPE=sqlalchemy \
+			DATABASE_URL="sqlite:///$$scratch/scratch.db" FLASK_APP=wsgi.py $(BIN)/flask db && \
+		"$$@" upgrade && "$$@" migrate -m '$(NAME)'
+	@$(BIN)/ruff check --quiet --fix migrations && $(BIN)/ruff format --quiet migrations
 
 # With pip's own settings and variables out of the way, so that no index of this machine is locked in.
 lock: $(VENV)/dev.stamp ## Write requirements/*.txt anew from requirements/*.in

@@ -179,6 +179,7 @@ _staff_store = dict.fromkeys(ROLES[1:], "sql")
 # fmt: off
 SETTINGS: tuple[Setting, ...] = (
     Setting("ROLLCALL_ENV", choice("production", "development"), "production", "`production`, or `development`: plain HTTP on this machine, which `make run` sets."),
+    Setting("SITE_NAME", text(re.compile(r"\S(.{0,38}\S)?"), "1 to 40 characters"), "Rollcall", "The name that the pages show."),
     Setting("FLASK_DEBUG", boolean, False, "Flask's debugger. Refused in production: it runs any code that a visitor sends."),
     Setting("SECRET_KEY", text(), "", "Signs visitor cookies and form tokens. At least 32 random characters in production.", secret=True),
     Setting("SECRET_KEY_FALLBACKS", words, (), "Earlier keys, oldest first, still accepted while a key is being replaced.", secret=True),

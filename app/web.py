@@ -101,6 +101,7 @@ def _page_values() -> dict[str, Any]:
     theme = request.cookies.get(_THEME_COOKIE, "system")
     return {
         "theme": theme if theme in THEMES else "system",
+        "site_name": current_app.config["SITE_NAME"],
         "environment": current_app.config["ROLLCALL_ENV"],
         "here": request.full_path.rstrip("?"),
         "locale": str(get_locale() or "en").replace("_", "-"),

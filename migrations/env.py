@@ -1,6 +1,11 @@
 """Alembic's environment: the application's engine, its models, and the SQL store's own table."""
 
+from typing import Any, Literal
+
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import MigrationScript
+from click import echo
 from flask import current_app
 from sqlalchemy import MetaData
 
@@ -19,6 +24,22 @@ def _metadata() -> list[MetaData]:
     return [Base.metadata, store]
 
 
+def _rendered(kind: str, value: Any, autogenerate: AutogenContext) -> str | Literal[False]:
+    """Write a column type of ours with its import; Alembic knows how to write the others."""
+    if kind != "type" or type(value).__module__ != "app.columns":
+        return False
+    autogenerate.imports.add(f"from app.columns import {type(value).__name__}")
+    return repr(value)
+
+
+def _skip_empty(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
+    """Write no migration when the models say what the database has."""
+    operations = scripts[0].upgrade_ops
+    if operations is not None and operations.is_empty():
+        scripts.clear()
+        echo("The models have not changed: there is nothing to migrate.")
+
+
 def _run() -> None:
     with db.engine.connect() as connection:
         context.configure(
@@ -27,6 +48,8 @@ def _run() -> None:
             compare_type=True,
             render_as_batch=connection.dialect.name == "sqlite",
             transaction_per_migration=True,
+            render_item=_rendered,
+            process_revision_directives=_skip_empty,
         )
         with context.begin_transaction():
             context.run_migrations()

@@ -343,3 +343,13 @@ def test_colours_are_written_in_one_file_only() -> None:
     for path in (ROOT / "static" / "css").glob("*.css"):
         if path.name != "tokens.css":
             assert not colour.search(path.read_text()), path.name
+
+
+def test_the_sites_name_is_on_pages_of_visitors_and_of_people(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(SITE_NAME="Tea & Milk")
+    for page in (site.browser().get("/"), site.signed_in("ada").get("/admin/")):
+        assert '<a class="brand" href="/">Tea &amp; Milk</a>' in page.text
+        assert " · Tea &amp; Milk</title>" in page.text
+        assert "Rollcall" not in page.text

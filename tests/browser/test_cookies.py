@@ -39,7 +39,7 @@ def test_the_back_button_after_sign_out_shows_no_signed_in_page(people: People, 
 
     for _ in range(3):
         person.page.go_back(wait_until="commit")
-        expect(person.page.get_by_role("link", name="Rollcall")).to_be_visible()
+        expect(person.page.locator("a.brand")).to_be_visible()
         expect(person.page.get_by_role("button", name="Sign out")).to_have_count(0)
 
 
@@ -54,7 +54,7 @@ def test_the_back_button_after_the_reason_shows_no_signed_in_page(
 
     for _ in range(2):
         alice.page.go_back(wait_until="commit")
-        expect(alice.page.get_by_role("link", name="Rollcall")).to_be_visible()
+        expect(alice.page.locator("a.brand")).to_be_visible()
         expect(alice.page.get_by_role("button", name="Sign out")).to_have_count(0)
 
 
