@@ -19,6 +19,9 @@ from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent
 ROLES = ("member", "viewer", "operator", "auditor", "admin")
+STORES = {"redis": "redis", "sqlalchemy": "sql"}
+"""What `SESSION_TYPE` may say, and the name of the store that it means."""
+
 SHORTEST_KEY = 32
 
 _DRIVERS = {
@@ -38,6 +41,8 @@ _NOT_OFFERED = {
 _PLACEHOLDER = re.compile(
     r"change.?(me|this)|place.?holder|your.?secret|example|insecure", re.IGNORECASE
 )
+_BY_ROLE = "_BY_ROLE"
+_DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -69,6 +74,19 @@ class Setting:
     unit: str = ""
     secret: bool = False
     development: object = None
+
+
+@dataclass(frozen=True)
+class Effective:
+    """A setting as it counts in this process, and who said so: `flask config` shows it, secrets masked."""
+
+    group: str
+    name: str
+    value: object
+    unit: str
+    secret: bool
+    source: str
+    changed: bool
 
 
 def text(pattern: re.Pattern[str] | None = None, allowed: str = "text") -> Parser:
@@ -177,30 +195,39 @@ _staff_idle = dict.fromkeys(ROLES[1:], 900)
 _staff_store = dict.fromkeys(ROLES[1:], "sql")
 
 # fmt: off
-SETTINGS: tuple[Setting, ...] = (
+_application = (
     Setting("ROLLCALL_ENV", choice("production", "development"), "production", "`production`, or `development`: plain HTTP on this machine, which `make run` sets."),
     Setting("SITE_NAME", text(re.compile(r"\S(.{0,38}\S)?"), "1 to 40 characters"), "Rollcall", "The name that the pages show."),
     Setting("FLASK_DEBUG", boolean, False, "Flask's debugger. Refused in production: it runs any code that a visitor sends."),
     Setting("SECRET_KEY", text(), "", "Signs visitor cookies and form tokens. At least 32 random characters in production.", secret=True),
     Setting("SECRET_KEY_FALLBACKS", words, (), "Earlier keys, oldest first, still accepted while a key is being replaced.", secret=True),
+)
+_servers = (
     Setting("DATABASE_URL", database_url, "", "The database of people, the ledger, the audit trail and the SQL store.", secret=True),
     Setting("REDIS_URL", _redis_url, "", "The Redis or Valkey server of the Redis store. Not needed when every role's store is `sql`.", secret=True),
-    Setting("SESSION_TYPE", choice("redis", "sqlalchemy", why_not=_NOT_OFFERED), "redis", "The store of new sessions: `redis`, or `sqlalchemy` for the SQL store."),
-    Setting("SESSION_STORE_BY_ROLE", by_role(choice("redis", "sql")), _staff_store, "The store by role, `redis` or `sql`; roles not named use `SESSION_TYPE`. Staff in SQL can work while Redis is down."),
+)
+_stores = (
+    Setting("SESSION_TYPE", choice(*STORES, why_not=_NOT_OFFERED), "redis", "The store of new sessions: `redis`, or `sqlalchemy` for the SQL store."),
+    Setting("SESSION_STORE_BY_ROLE", by_role(choice(*STORES.values(), why_not=_NOT_OFFERED)), _staff_store, "The store by role, `redis` or `sql`; roles not named use `SESSION_TYPE`. Staff in SQL can work while Redis is down."),
+    Setting("SESSION_KEY_PREFIX", text(re.compile(r"[\x21-\x7e]{1,64}"), "1 to 64 visible ASCII characters"), "rollcall:session:", "What the keys of the Redis store begin with."),
+    Setting("SESSION_SQLALCHEMY_TABLE", text(_NAME, "a plain SQL name of at most 63 characters"), "session_payloads", "The table of the SQL store."),
+    Setting("SESSION_SERIALIZATION_FORMAT", choice("msgpack", "json"), "msgpack", "The form in which sessions are written, `msgpack` or `json`; both are read."),
+    Setting("SESSION_MAX_BYTES", number(1024, 16 * 2**20), 65536, "The largest session that is stored or read.", "bytes"),
+    Setting("SESSION_CARRY_OVER", words, (), "Keys of the visitor's session that sign-in takes along."),
+)
+_rules = (
     Setting("SESSION_IDLE_TIMEOUT", _seconds, 1800, "A session expires this long after its last activity.", "seconds"),
     Setting("SESSION_IDLE_TIMEOUT_BY_ROLE", by_role(_seconds), _staff_idle, "The idle timeout by role; roles not named use `SESSION_IDLE_TIMEOUT`.", "seconds"),
     Setting("SESSION_ABSOLUTE_TIMEOUT", _seconds, 43200, "A session expires this long after sign-in, however busy it is.", "seconds"),
     Setting("SESSION_ABSOLUTE_TIMEOUT_BY_ROLE", by_role(_seconds), {}, "The absolute timeout by role; roles not named use `SESSION_ABSOLUTE_TIMEOUT`.", "seconds"),
+    Setting("SESSION_TOUCH_INTERVAL", number(0, 3600), 60, "How often activity is written down. A session may expire this much early, never late; 0 is exact.", "seconds"),
     Setting("SESSION_LIMIT", _limit, 1, "How many live sessions one user may have, over all stores.", "sessions"),
     Setting("SESSION_LIMIT_BY_ROLE", by_role(_limit), {}, "The limit by role; roles not named use `SESSION_LIMIT`.", "sessions"),
     Setting("SESSION_LIMIT_POLICY", _policy, "supersede", "What a sign-in at the limit does: `supersede` ends the oldest session, `deny` refuses the new one."),
     Setting("SESSION_LIMIT_POLICY_BY_ROLE", by_role(_policy), {}, "The policy by role; roles not named use `SESSION_LIMIT_POLICY`."),
-    Setting("SESSION_TOUCH_INTERVAL", number(0, 3600), 60, "How often activity is written down. A session may expire this much early, never late; 0 is exact.", "seconds"),
-    Setting("SESSION_CARRY_OVER", words, (), "Keys of the visitor's session that sign-in takes along."),
-    Setting("SESSION_MAX_BYTES", number(1024, 16 * 2**20), 65536, "The largest session that is stored or read.", "bytes"),
-    Setting("SESSION_KEY_PREFIX", text(re.compile(r"[\x21-\x7e]{1,64}"), "1 to 64 visible ASCII characters"), "rollcall:session:", "What the keys of the Redis store begin with."),
-    Setting("SESSION_SERIALIZATION_FORMAT", choice("msgpack", "json"), "msgpack", "The form in which sessions are written, `msgpack` or `json`; both are read."),
-    Setting("SESSION_SQLALCHEMY_TABLE", text(_NAME, "a plain SQL name of at most 63 characters"), "session_payloads", "The table of the SQL store."),
+    Setting("STEP_UP_AGE", _seconds, 600, "How long a password entered again allows grave actions.", "seconds"),
+)
+_cookies = (
     Setting("SESSION_COOKIE_NAME", _cookie, "__Host-session", "The cookie of the signed-in. The `__Host-` prefix needs TLS and goes in development."),
     Setting("VISITOR_COOKIE_NAME", _cookie, "__Host-visitor", "The signed cookie of visitors."),
     Setting("SESSION_COOKIE_DOMAIN", text(re.compile(r"[A-Za-z0-9.-]+"), "a host name"), None, "The cookies' domain. Empty, the safest, is this host alone."),
@@ -210,13 +237,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SESSION_COOKIE_SAMESITE", choice("Lax", "Strict", "None"), "Lax", "Whether other sites' requests carry the cookies: `Lax`, `Strict` or `None`."),
     Setting("SESSION_COOKIE_PARTITIONED", boolean, False, "Keeps the cookies apart for each site that embeds this one."),
     Setting("PERMANENT_SESSION_LIFETIME", _seconds, 31 * DAY, "The age of a visitor's cookie whose session is permanent.", "seconds"),
+)
+_requests = (
     Setting("REQUEST_DEADLINE", number(0.05, 60, float), 0.8, "How long one request may wait for all its servers together.", "seconds"),
-    Setting("STEP_UP_AGE", _seconds, 600, "How long a password entered again allows grave actions.", "seconds"),
-    Setting("AUDIT_RETENTION_DAYS", number(1, 36500), 365, "How long the audit trail is kept.", "days"),
-    Setting("SESSION_HISTORY_DAYS", number(1, 36500), 90, "How long ended sessions stay in the list.", "days"),
     Setting("TRUSTED_HOSTS", words, (), "Host names that requests may ask for; empty allows any. `.example.org` takes in subdomains."),
     Setting("TRUSTED_PROXIES", number(0, 10), 0, "How many proxies in front of this server are believed about the client's address and scheme. Behind TLS at least 1, or every form is refused.", "hops"),
     Setting("MAX_CONTENT_LENGTH", number(1024, 2**30), 2**20, "The largest request body that is read.", "bytes"),
+)
+_kept = (
+    Setting("AUDIT_RETENTION_DAYS", number(1, 36500), 365, "How long the audit trail is kept.", "days"),
+    Setting("SESSION_HISTORY_DAYS", number(1, 36500), 90, "How long ended sessions stay in the list.", "days"),
+)
+_processes = (
     Setting("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "The least grave message that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."),
     Setting("PORT", number(1, 65535), 8000, "The port of the web server."),
     Setting("WEB_CONCURRENCY", number(1, 256), 2, "How many worker processes the web server has.", "processes"),
@@ -224,6 +256,20 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ADMIN_PASSWORD", text(), "", "Their password. Empty: one is made and printed once.", secret=True),
 )
 # fmt: on
+
+GROUPS: dict[str, tuple[Setting, ...]] = {
+    "The application": _application,
+    "Servers": _servers,
+    "Where sessions lie": _stores,
+    "How long they last, and how many": _rules,
+    "Cookies": _cookies,
+    "Requests": _requests,
+    "What is kept": _kept,
+    "Processes": _processes,
+}
+"""All settings, under the headings of docs/configuration.md."""
+
+SETTINGS = tuple(setting for group in GROUPS.values() for setting in group)
 
 
 def load(
@@ -238,7 +284,9 @@ def load(
     """
     given = dict(overrides or {})
     problems: list[str] = []
-    environ = {**_run_env(given, environ, instance), **environ}
+    run_env = _run_env(given, environ, instance)
+    sources = {s.name: _source(s, given, environ, run_env) for s in SETTINGS}
+    environ = {**run_env, **environ}
     raw = {s.name: given.pop(s.name, _from_environment(s, environ, problems)) for s in SETTINGS}
     development = raw["ROLLCALL_ENV"] == "development"
     values: dict[str, Any] = {}
@@ -248,6 +296,7 @@ def load(
             default = setting.development
         values[setting.name] = _parsed(setting, raw[setting.name], default, problems)
     named = {problem.partition(":")[0] for problem in problems}
+    parsed = dict(values)
     _complete(values)
     if "SESSION_TYPE" in named:
         named.add("REDIS_URL")  # whether it is missing follows from the type that was meant
@@ -256,7 +305,8 @@ def load(
         problems.append("(is `make run` running? `flask` uses its settings as long as it does)")
     if problems:
         raise ConfigError(problems)
-    return {**values, **_for_flask(values), **given}
+    effective = tuple(_effective(values, parsed, sources))
+    return {**values, **_for_flask(values), "ROLLCALL_SETTINGS": effective, **given}
 
 
 def one(name: str, environ: Mapping[str, str] = os.environ) -> Any:
@@ -313,11 +363,57 @@ def _from_environment(
         return None
 
 
+def _source(
+    setting: Setting,
+    overrides: Mapping[str, object],
+    environ: Mapping[str, str],
+    run_env: Mapping[str, str],
+) -> str:
+    """Say where a setting's value comes from; as in `load`, what is empty leaves the default."""
+    if setting.name in overrides:
+        return _DEFAULT if overrides[setting.name] in (None, "") else "override"
+    for name in (f"{setting.name}_FILE",) * setting.secret + (setting.name,):
+        place, value = (
+            ("environment", environ[name]) if name in environ else ("run.env", run_env.get(name))
+        )
+        if value and value.strip():
+            return (
+                place
+                if name == setting.name
+                else f"file {name}" + ", run.env" * (place == "run.env")
+            )
+    return _DEFAULT
+
+
+def _effective(
+    values: Mapping[str, Any], parsed: Mapping[str, Any], sources: Mapping[str, str]
+) -> Iterator[Effective]:
+    """Yield each setting as it counts. `parsed` is what was given, before every role got its value."""
+    for group, settings in GROUPS.items():
+        for setting in settings:
+            name, source = setting.name, sources[setting.name]
+            changed = source != _DEFAULT
+            if name.endswith(_BY_ROLE):
+                common = _common(name)
+                if sources[common] != _DEFAULT and len(parsed[name]) < len(ROLES):
+                    source, changed = f"{source}, {common}", True
+            elif not changed and values[name] != setting.default:
+                source = f"{_DEFAULT} of development"
+            yield Effective(
+                group, name, values[name], setting.unit, setting.secret, source, changed
+            )
+
+
+def _common(name: str) -> str:
+    """Return the setting that gives the roles which a setting by role does not name their value."""
+    return "SESSION_TYPE" if name == "SESSION_STORE_BY_ROLE" else name.removesuffix(_BY_ROLE)
+
+
 def _complete(values: dict[str, Any]) -> None:
     """Give every role a value, and drop the cookie prefixes where there is no TLS to honour them."""
-    base = {**values, "SESSION_STORE": "redis" if values["SESSION_TYPE"] == "redis" else "sql"}
-    for name in [name for name in values if name.endswith("_BY_ROLE")]:
-        common = base[name.removesuffix("_BY_ROLE")]
+    base = {**values, "SESSION_TYPE": STORES[values["SESSION_TYPE"]]}
+    for name in [name for name in values if name.endswith(_BY_ROLE)]:
+        common = base[_common(name)]
         values[name] = dict.fromkeys(ROLES, common) | values[name]
     if values["ROLLCALL_ENV"] == "development" and not values["SESSION_COOKIE_SECURE"]:
         for name in ("SESSION_COOKIE_NAME", "VISITOR_COOKIE_NAME"):

@@ -1,0 +1,109 @@
+"""`flask config`: every setting as it counts in this process, and where it came from; no secret is shown."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Protocol
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+_LONG = 32
+"""A secret of at least so many characters may tell how long it is: what was cut short shows."""
+
+# Only a URL in this plain form is shown, in part. In any other, a password could stand anywhere.
+_URL = re.compile(
+    r"(?P<scheme>[a-z+]+://)(?P<credentials>[^@/?#]*@)?"
+    r"(?P<place>(?:[\w.-]*|\[[0-9a-fA-F:.]+\])(?::\d+)?(?:/[^@?#]*)?)(?P<query>\?[^@#]*)?"
+)
+
+
+class Setting(Protocol):
+    """What the settings' own module says of one: read-only, because that one alone may change it."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> object: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def secret(self) -> bool: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def changed(self) -> bool: ...
+
+
+@click.command("config")
+@click.option("--changed", "only_changed", is_flag=True, help="Only what is not a default.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_appcontext
+def command(only_changed: bool, as_json: bool) -> None:
+    """Print the settings in force and where each came from. `*` marks what is not a default."""
+    settings: Iterable[Setting] = current_app.config["ROLLCALL_SETTINGS"]
+    shown = [setting for setting in settings if setting.changed or not only_changed]
+    if as_json:
+        click.echo(json.dumps({"settings": [_record(setting) for setting in shown]}, indent=2))
+        return
+    name_width = max((len(setting.name) for setting in shown), default=0)
+    source_width = max((len(setting.source) for setting in shown), default=0)
+    for group, members in groupby(shown, key=lambda setting: setting.group):
+        click.echo(f"{group}:")
+        for setting in members:
+            mark = "*" if setting.changed else " "
+            value = masked(setting.value) if setting.secret else written(setting.value)
+            told = f"{value} {setting.unit}" if value else "not set"
+            click.echo(
+                f"{mark} {setting.name:<{name_width}}  {setting.source:<{source_width}}  {told}".rstrip()
+            )
+
+
+def _record(setting: Setting) -> dict[str, object]:
+    value = masked(setting.value) if setting.secret else written(setting.value)
+    return {
+        "group": setting.group,
+        "name": setting.name,
+        "value": value or None,
+        "unit": setting.unit or None,
+        "source": setting.source,
+        "changed": setting.changed,
+    }
+
+
+def written(value: object) -> str:
+    """Write a value the way a person sets it in the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return ",".join(f"{role}={written(one)}" for role, one in value.items())
+    if isinstance(value, tuple | list):
+        return ",".join(written(one) for one in value)
+    return "" if value is None else str(value)
+
+
+def masked(secret: object) -> str:
+    """Say of a secret what helps and gives nothing away: of a URL its server, of a key its length."""
+    if isinstance(secret, tuple | list):
+        return "; ".join(masked(one) for one in secret)
+    text = written(secret)
+    if "://" in text:
+        return _server(text)
+    if not text:
+        return ""
+    return (
+        f"set, {len(text)} characters" if len(text) >= _LONG else f"set, under {_LONG} characters"
+    )
+
+
+def _server(url: str) -> str:
+    found = _URL.fullmatch(url)
+    if found is None:
+        return "set, in a form that is not shown"
+    credentials = "***@" if found["credentials"] else ""
+    query = "?***" if found["query"] else ""
+    return f"{found['scheme']}{credentials}{found['place']}{query}"
