@@ -11,7 +11,7 @@ from tests import servers
 from tests.site import Site
 
 ROOT = Path(__file__).parent.parent
-PAGES = [
+STAFF_PAGES = [
     "/admin/",
     "/admin/sessions",
     "/admin/sessions?state=ended",
@@ -23,6 +23,9 @@ PAGES = [
     "/admin/audit",
     "/admin/stores",
     "/admin/policy",
+]
+PAGES = [
+    *(pytest.param(path, marks=pytest.mark.admin) for path in STAFF_PAGES),
     "/account/sessions",
     "/account/password",
     "/reauth",
@@ -120,6 +123,7 @@ def test_the_theme_is_a_cookie_that_the_page_obeys(site: Site) -> None:
     assert 'data-theme="system"' in browser.get("/").text
 
 
+@pytest.mark.admin
 def test_those_who_ask_for_json_get_their_errors_in_json(site: Site) -> None:
     browser = site.signed_in("vera")
     for path, status in (("/nowhere?format=json", 404), ("/admin/audit?format=json", 403)):
@@ -151,6 +155,7 @@ def test_more_than_the_site_accepts_is_a_413_page(make_site: Callable[..., Site]
     assert "Too much was sent" in response.text
 
 
+@pytest.mark.admin
 def test_a_silent_store_is_named_and_signs_nobody_out(
     site: Site, valkey: servers.RedisServer
 ) -> None:
@@ -172,6 +177,7 @@ def test_a_silent_store_is_named_and_signs_nobody_out(
     assert {row["user"]: row["present"] for row in rows["sessions"]} == {"alice": None, "ada": True}
 
 
+@pytest.mark.admin
 @pytest.mark.parametrize(
     ("detail", "said"),
     [
@@ -269,6 +275,7 @@ def test_readyz_names_the_silent_server_and_healthz_looks_at_none(
     assert browser.get("/healthz").status_code == 200
 
 
+@pytest.mark.admin
 def test_a_fault_of_ours_is_a_page_that_touches_nothing(
     make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +293,7 @@ def test_a_fault_of_ours_is_a_page_that_touches_nothing(
     assert "csrf_token" not in response.text
 
 
+@pytest.mark.admin
 def test_a_fault_reaches_flask_s_debugger_in_debug_mode(
     make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +324,7 @@ def test_a_view_without_a_rule_tells_its_author_what_to_write(
     assert "decorate" not in response.text
 
 
+@pytest.mark.admin
 def test_a_silent_database_is_a_503_also_where_nothing_is(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from tests.site import PASSWORD, Site
 MakeSite = Callable[..., Site]
 
 
+@pytest.mark.admin
 def test_a_sign_in_session_and_sign_out_are_told_in_order(any_site: Site) -> None:
     browser = any_site.browser()
     browser.sign_in("alice", "wrong")
@@ -91,6 +92,7 @@ def test_what_was_superseded_names_the_session_that_came(make_site: MakeSite) ->
     assert (signed_in.verb, signed_in.reference) == ("session.signed_in", second)
 
 
+@pytest.mark.admin
 def test_an_export_is_recorded_with_its_filter(site: Site) -> None:
     site.signed_in("ada").get("/admin/sessions?format=csv&role=member")
     (event,) = site.events("data.exported")

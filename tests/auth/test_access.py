@@ -120,6 +120,7 @@ def open_session(site: Site, name: str) -> Browser:
     return browser
 
 
+@pytest.mark.admin
 def test_a_visitor_is_led_to_the_sign_in_page_and_back(site: Site) -> None:
     visitor = site.browser()
     for method, path in routes(site):
@@ -141,6 +142,7 @@ def test_a_visitor_who_posts_changes_nothing(site: Site) -> None:
     assert site.events() == []
 
 
+@pytest.mark.admin
 def test_a_program_is_told_401_instead(site: Site) -> None:
     for headers in ({"Accept": "application/json"}, {"X-Passive": "1"}):
         response = site.browser().get("/admin/sessions", headers=headers)
@@ -167,6 +169,7 @@ def test_a_nul_in_path_query_or_form_is_a_400_on_every_database(any_site: Site) 
     assert any_site.events("session.sign_in_failed") == []
 
 
+@pytest.mark.admin
 def test_a_refusal_is_recorded_with_role_and_path(site: Site) -> None:
     assert site.signed_in("alice").get("/admin/sessions").status_code == 403
     (event,) = site.events("access.refused")

@@ -111,6 +111,7 @@ def test_an_enabled_user_signs_in_again_and_no_ended_session_comes_back(site: Si
     assert site.browser().sign_in("alice").status_code == 303
 
 
+@pytest.mark.admin
 def test_a_new_role_counts_from_the_next_sign_in(site: Site) -> None:
     with commanding(site):
         change_role(site.user_id("alice"), "operator", actor=CLI)

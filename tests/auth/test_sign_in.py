@@ -42,6 +42,7 @@ def test_staff_sign_in_to_sql(any_site: Site) -> None:
     assert [row.store for row in any_site.live("ada")] == ["sql"]
 
 
+@pytest.mark.admin
 def test_a_revoked_person_is_out_and_told_why(any_site: Site) -> None:
     bob, ada = any_site.signed_in("bob"), any_site.signed_in("ada")
     (row,) = any_site.live("bob")

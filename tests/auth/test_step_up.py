@@ -18,11 +18,13 @@ def step_up(browser: Browser, password: str = PASSWORD, **more: str) -> int:
     return browser.post("/reauth", {"password": password, **more}).status_code
 
 
+@pytest.mark.admin
 def test_a_fresh_sign_in_counts_as_a_step_up(site: Site) -> None:
     ada = site.signed_in("ada")
     assert ada.get("/admin/users/new").status_code == 200
 
 
+@pytest.mark.admin
 def test_step_up_holds_for_ten_minutes(site: Site) -> None:
     ada = site.signed_in("ada")
     with clock_moved(599):
@@ -36,6 +38,7 @@ def test_step_up_holds_for_ten_minutes(site: Site) -> None:
         assert ada.get("/admin/users/new").status_code == 200
 
 
+@pytest.mark.admin
 def test_step_up_leads_back_to_what_asked_for_it(site: Site) -> None:
     ada = site.signed_in("ada")
     with clock_moved(LATER):
@@ -68,6 +71,7 @@ def test_step_up_makes_a_new_id_and_keeps_the_data_and_the_deadline(any_site: Si
     assert (event.actor_name, event.reference) == ("alice", before.reference)
 
 
+@pytest.mark.admin
 def test_a_wrong_password_steps_nobody_up_and_is_recorded(site: Site) -> None:
     ada = site.signed_in("ada")
     old = ada.cookie
@@ -118,6 +122,7 @@ def grave(site: Site, browser: Browser) -> dict[str, tuple[str, dict[str, str]]]
     }
 
 
+@pytest.mark.admin
 @pytest.mark.parametrize(
     "change",
     [
@@ -163,6 +168,7 @@ def people_and_sessions(site: Site) -> list[object]:
     ]
 
 
+@pytest.mark.admin
 def test_confirming_a_grave_revocation_with_a_stale_step_up_ends_nobody(site: Site) -> None:
     ada, vera = site.signed_in("ada"), site.signed_in("vera")
     reference = reference_of(site, "vera")
@@ -180,6 +186,7 @@ def test_confirming_a_grave_revocation_with_a_stale_step_up_ends_nobody(site: Si
         assert not vera.is_signed_in()
 
 
+@pytest.mark.admin
 def test_a_program_is_told_to_step_up(site: Site) -> None:
     ada = site.signed_in("ada")
     with clock_moved(LATER):

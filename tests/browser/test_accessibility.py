@@ -12,6 +12,8 @@ from tests.browser.people import PHONE, WIDE, People
 from tests.browser.serving import Served
 from tests.servers import wait_until
 
+pytestmark = pytest.mark.admin
+
 AXE = Axe()
 
 

@@ -8,6 +8,8 @@ from tests.browser.pages import PageOfSite, furnish, pages_of, roles
 from tests.browser.people import People
 from tests.browser.serving import Served
 
+pytestmark = pytest.mark.admin
+
 PEOPLE = {"visitor": None, **roles()}
 
 

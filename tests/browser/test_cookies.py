@@ -43,6 +43,7 @@ def test_the_back_button_after_sign_out_shows_no_signed_in_page(people: People, 
         expect(person.page.get_by_role("button", name="Sign out")).to_have_count(0)
 
 
+@pytest.mark.admin
 def test_the_back_button_after_the_reason_shows_no_signed_in_page(
     people: People, served: Served
 ) -> None:
@@ -104,6 +105,7 @@ def test_in_production_the_reason_takes_the_cookie_along_once_it_was_shown(
     expect(first.page.get_by_text("You signed in from")).to_have_count(0)
 
 
+@pytest.mark.admin
 def test_in_production_staff_revoke_over_tls(people_over_tls: People, tls_web: Served) -> None:
     alice = people_over_tls.signed_in("alice")
     ops = people_over_tls.signed_in("ops")

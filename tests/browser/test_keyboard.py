@@ -10,6 +10,8 @@ from tests.browser.people import PHONE, People
 from tests.browser.serving import Served
 from tests.site import PASSWORD
 
+pytestmark = pytest.mark.admin
+
 # What has focus, and whether a person can see that it has: in the window, not covered, outlined.
 _FOCUSED = """() => {
     const e = document.activeElement;

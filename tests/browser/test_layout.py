@@ -7,6 +7,8 @@ from tests.browser.pages import furnish, pages_of
 from tests.browser.people import PHONE, People
 from tests.browser.serving import Served
 
+pytestmark = pytest.mark.admin
+
 LIGHT, DARK = "rgb(245, 246, 248)", "rgb(15, 19, 25)"
 
 _WIDER = """() => [...document.querySelectorAll("body *")]

@@ -9,6 +9,8 @@ from tests.browser.pages import furnish, pages_of
 from tests.browser.people import People
 from tests.browser.serving import Served
 
+pytestmark = pytest.mark.admin
+
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
 NAME = "<svg/onload=alert(1)>bob"

@@ -9,6 +9,8 @@ from tests.browser.people import People, Person
 from tests.browser.serving import Served
 from tests.site import CHROME
 
+pytestmark = pytest.mark.admin
+
 NOTE = "Ticket 4711: laptop left on a train"
 
 

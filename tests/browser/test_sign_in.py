@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.people import People
@@ -62,6 +63,7 @@ def test_a_wrong_password_is_said_and_nothing_of_the_name_is_lost(people: People
     expect(alice.page.get_by_label("Password")).to_be_focused()
 
 
+@pytest.mark.admin
 def test_signing_in_leads_to_the_page_that_was_asked_for(people: People) -> None:
     ops = people.at_browser("ops").sign_in("/admin/sessions?store=sql")
 

@@ -1,10 +1,13 @@
 """A store that does not answer: members get a 503 page, staff go on and see its name."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.people import People
 from tests.browser.serving import Served
 from tests.servers import wait_until
+
+pytestmark = pytest.mark.admin
 
 
 def test_a_member_gets_a_503_page_and_is_still_signed_in_afterwards(

@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.people import People
 from tests.browser.serving import Served
+
+pytestmark = pytest.mark.admin
 
 
 def test_a_session_is_revoked_and_the_person_told_without_javascript(

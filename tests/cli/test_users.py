@@ -84,6 +84,7 @@ def test_a_role_is_changed_and_the_sessions_end(site: Site) -> None:
     assert not alice.is_signed_in()
 
 
+@pytest.mark.admin
 def test_a_locked_out_administrator_gets_back_in(site: Site) -> None:
     browser = site.browser()
     assert browser.sign_in("ada", "forgotten").status_code == 422

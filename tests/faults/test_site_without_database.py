@@ -38,6 +38,8 @@ from tests.servers import (
 )
 from tests.site import CHROME, Site, clock_moved
 
+pytestmark = pytest.mark.admin
+
 network = pytest.mark.parametrize("fault", NETWORK)
 breakers = pytest.mark.parametrize("breaker", BREAKERS)
 

@@ -87,6 +87,7 @@ def test_a_member_gets_a_503_in_time_and_is_not_signed_out(
     assert [row.ended_at for row in site.rows()] == [None]
 
 
+@pytest.mark.admin
 @network
 @breakers
 def test_staff_sign_in_and_work_and_see_which_store_is_silent(
@@ -118,6 +119,7 @@ def test_staff_sign_in_and_work_and_see_which_store_is_silent(
     wait_until(lambda: is_well(alice), RETURN)
 
 
+@pytest.mark.admin
 @network
 @breakers
 def test_a_revocation_denies_at_once_and_says_that_data_waits(

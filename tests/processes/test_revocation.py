@@ -9,6 +9,8 @@ from tests.processes.barrier import PATIENCE
 from tests.processes.conftest import Deployment
 from tests.processes.web import Answer, Person
 
+pytestmark = pytest.mark.admin
+
 IN_FLIGHT = {"reads": 200, "writes": 200, "raises": 500, "streams": 200, "looks_late": 401}
 """What a request in flight does, and how it ends: it may finish, but one that looks late is told."""
 

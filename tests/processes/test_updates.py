@@ -2,6 +2,8 @@
 
 import secrets
 
+import pytest
+
 from app.audit.trail import Actor
 from app.auth.changes import change_role
 from tests.processes.barrier import PATIENCE
@@ -47,6 +49,7 @@ def test_one_key_that_two_processes_change_takes_the_later_save(
     assert data_of(deployment, alice) == {"key": "slow"}
 
 
+@pytest.mark.admin
 def test_a_demotion_survives_a_stale_request_in_flight(deployment: Deployment, mark: str) -> None:
     site = deployment.site
     ops = deployment.entered("ops")

@@ -111,6 +111,7 @@ def test_damage_met_by_two_requests_is_recorded_once(site: Site, valkey: RedisSe
     assert len(site.events("session.damaged")) == 1
 
 
+@pytest.mark.admin
 def test_a_damaged_sessions_value_names_are_not_shown_and_no_500(
     site: Site, valkey: RedisServer
 ) -> None:
