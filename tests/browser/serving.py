@@ -5,12 +5,13 @@
 
 import os
 import shutil
-import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
+from socket import create_connection
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -54,24 +55,19 @@ class WebServer(Server):
 
     crash_signal = SIGTERM
 
-    def __init__(self, environ: dict[str, str], certificate: Certificate | None = None) -> None:
+    def __init__(self, environ: dict[str, str]) -> None:
         self.environ = environ
-        self.certificate = certificate
         super().__init__()
 
     @property
     def url(self) -> str:
-        scheme = "http" if self.certificate is None else "https"
-        return f"{scheme}://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
         environ = {"PATH": os.environ["PATH"], "WEB_CONCURRENCY": "1", **self.environ}
         pairs = [f"{name}={value}" for name, value in environ.items()]
         words = ["-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
         words += ["--bind", f"127.0.0.1:{self.port}"]
-        if self.certificate is not None:
-            words += ["--certfile", str(self.certificate.cert)]
-            words += ["--keyfile", str(self.certificate.key)]
         return ["env", "-i", *pairs, sys.executable, *words, "wsgi:app"]
 
     def answers(self) -> bool:
@@ -83,7 +79,7 @@ class WebServer(Server):
     def status(self, path: str) -> int | None:
         """Return the status of a page asked for without a cookie; None while nobody listens."""
         try:
-            with urlopen(self.url + path, timeout=5, context=_any_certificate()) as response:
+            with urlopen(self.url + path, timeout=5) as response:
                 return int(response.status)
         except URLError as error:
             return getattr(error, "code", None)
@@ -91,11 +87,65 @@ class WebServer(Server):
             return None
 
 
-def _any_certificate() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+class TlsProxy(Server):
+    """nginx, where TLS ends as in production.
+
+    gunicorn's own TLS is no stand-in: a browser's spare connection, on which nothing is asked yet, holds
+    one of its threads, and four of them hold all.
+    """
+
+    crash_signal = SIGTERM
+
+    def __init__(self, web: WebServer, certificate: Certificate) -> None:
+        found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        if found is None:
+            missing("nginx is not installed")
+        self.binary = found
+        self.web = web
+        self.certificate = certificate
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        file = self.directory / "nginx.conf"
+        file.write_text(
+            f"""
+            daemon off;
+            pid {self.directory}/pid;
+            error_log stderr warn;
+            events {{}}
+            http {{
+                access_log off;
+                client_body_temp_path {self.directory}/body;
+                proxy_temp_path {self.directory}/proxy;
+                fastcgi_temp_path {self.directory}/fastcgi;
+                scgi_temp_path {self.directory}/scgi;
+                uwsgi_temp_path {self.directory}/uwsgi;
+                client_body_buffer_size 1m;
+                proxy_max_temp_file_size 0;
+                server {{
+                    listen 127.0.0.1:{self.port} ssl;
+                    ssl_certificate {self.certificate.cert};
+                    ssl_certificate_key {self.certificate.key};
+                    location / {{
+                        proxy_set_header Host $http_host;
+                        proxy_set_header X-Forwarded-For $remote_addr;
+                        proxy_set_header X-Forwarded-Proto $scheme;
+                        proxy_pass {self.web.url};
+                    }}
+                }}
+            }}
+            """
+        )
+        return [self.binary, "-e", "stderr", "-c", str(file)]
+
+    def answers(self) -> bool:
+        with suppress(OSError), create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
 
 
 @dataclass
@@ -105,10 +155,11 @@ class Served:
     web: WebServer
     valkey: RedisServer
     site: Site
+    proxy: TlsProxy | None = None
 
     @property
     def url(self) -> str:
-        return self.web.url
+        return (self.proxy or self.web).url
 
     def reset(self) -> None:
         """Forget all sessions, all events, and everybody who is not of the cast."""
@@ -125,6 +176,8 @@ class Served:
             tx.connection.execute(users.update().values(values))
 
     def close(self) -> None:
+        if self.proxy is not None:
+            self.proxy.close()
         self.web.close()
         self.site.close()
 
@@ -142,6 +195,8 @@ def serve(
         "DATABASE_URL": database,
         "REDIS_URL": valkey.url,
         "SESSION_LIMIT_BY_ROLE": ",".join(f"{role}={limit}" for role, limit in limits.items()),
+        "TRUSTED_PROXIES": "0" if certificate is None else "1",
     }
     site = Site(create_app(settings(database, valkey.url, SESSION_LIMIT_BY_ROLE=limits)))
-    return Served(WebServer(environ, certificate), valkey, site)
+    web = WebServer(environ)
+    return Served(web, valkey, site, TlsProxy(web, certificate) if certificate else None)
