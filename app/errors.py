@@ -7,7 +7,7 @@ nor CSRF, so that they can be shown when the servers behind those are silent.
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, jsonify, render_template, request, url_for
 from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -151,10 +151,20 @@ def _answer(
         "code": code,
         "title": title,
         "text": text,
-        "method": request.method,
+        "way_on": _way_on(code),
         "sign_out": sign_out,
     }
     return _page(values, plain=code >= 500 or request.endpoint == "static"), code, headers
+
+
+def _way_on(code: int) -> tuple[str, str]:
+    """Return where to go from an error page, and what to call it."""
+    if request.method == "GET" and request.endpoint:
+        if code >= 500:
+            return request.full_path.rstrip("?"), _("Reload")
+        if code == HTTPStatus.BAD_REQUEST and request.query_string:
+            return url_for(request.endpoint, **request.view_args or {}), _("Without these filters")
+    return "/", _("To the start page")
 
 
 def _page(values: dict[str, Any], *, plain: bool) -> str:

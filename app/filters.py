@@ -212,7 +212,8 @@ limit_policy = Words(LIMIT_POLICIES)
 def event_words(event: Any) -> str:
     """Say an event's reason and details in one line."""
     reasons = {**END_REASONS, **REVOCATION_REASONS}
-    parts = [str(reasons.get(event.reason, event.reason))] if event.reason else []
+    said_by_the_verb = not event.reason or event.verb.endswith(f".{event.reason}")
+    parts = [] if said_by_the_verb else [str(reasons.get(event.reason, event.reason))]
     for key, value in (event.details or {}).items():
         shown = client_in_words(value) if key == "client" else value
         parts.append(f"{key.replace('_', ' ')} {shown}")

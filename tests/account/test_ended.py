@@ -12,6 +12,7 @@ def test_the_page_that_tells_the_reason_deletes_the_cookie(site: Site) -> None:
     site.signed_in("alice")
     page = old.get("/login", headers=HTML)
     assert "You signed in from" in page.text
+    assert "If that was not you" in page.text
     assert old.cookie is None
     assert "You signed in from" not in old.get("/login", headers=HTML).text
 

@@ -95,6 +95,21 @@ def test_a_bad_filter_is_refused_beside_its_field(site: Site, query: str, beside
     assert beside in response.text
 
 
+def test_the_page_about_a_bad_filter_leads_back_to_the_whole_list(site: Site) -> None:
+    response = site.signed_in("ada").get("/admin/audit?verb=nonsense")
+    assert response.status_code == 400
+    assert "There is no action “nonsense”" in response.text
+    assert '<a class="button" href="/admin/audit">Without these filters</a>' in response.text
+
+
+def test_the_timeline_says_a_cause_once(site: Site) -> None:
+    site.signed_in("alice")
+    site.signed_in("alice")
+    ended = site.rows()[0].reference
+    timeline = site.signed_in("vera").get(f"/admin/sessions/{ended}").text.partition("Timeline")[2]
+    assert timeline.count("Superseded") == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [
