@@ -44,6 +44,7 @@ _PLACEHOLDER = re.compile(
 _BY_ROLE = "_BY_ROLE"
 _DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -185,6 +186,14 @@ def database_url(value: Any) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def address(value: Any) -> str:
+    """Return `host:port` to listen on; an IPv6 host stands in brackets."""
+    found = _ADDRESS.fullmatch(str(value))
+    if found is None or not 0 < int(found[1]) < 65536:
+        raise ValueError("host:port, such as 127.0.0.1:8001 or [::1]:8001")
+    return str(value)
+
+
 DAY = 24 * 60 * 60
 _seconds = number(1, 366 * DAY)
 _limit = number(1, 10_000)
@@ -252,6 +261,8 @@ _processes = (
     Setting("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "The least grave message that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."),
     Setting("PORT", number(1, 65535), 8000, "The port of the web server."),
     Setting("WEB_CONCURRENCY", number(1, 256), 2, "How many worker processes the web server has.", "processes"),
+    Setting("METRICS_TOKEN", text(re.compile(r"[\x21-\x7e]{16,}"), "16 or more visible ASCII characters"), "", "What a scraper of `/metrics` sends as its bearer token. Empty: whoever reaches the process may read it.", secret=True),
+    Setting("WORKER_METRICS_ADDRESS", address, "", "Where the worker serves its metrics, as `host:port`. Empty: nowhere."),
     Setting("ADMIN_USERNAME", text(), "admin", "The first administrator that `make run` creates."),
     Setting("ADMIN_PASSWORD", text(), "", "Their password. Empty: one is made and printed once.", secret=True),
 )

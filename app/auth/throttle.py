@@ -18,6 +18,7 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 
+from app import metrics
 from app.sessions.store import StoreUnavailable
 from app.sessions.stores import budget
 from app.sessions.stores.breaker import Breaker
@@ -59,6 +60,7 @@ class Throttle:
         """Raise Throttled if this name may not be tried from this network now."""
         for item, keys in _counters(name_key, ip, known=known):
             if not self._ask(partial(_test, item, keys)):
+                metrics.THROTTLED.inc()
                 raise Throttled(self._ask(partial(_wait, item, keys)))
 
     def failed(self, name_key: str, ip: str, *, known: bool) -> None:
@@ -75,7 +77,7 @@ class Throttle:
         if self._shared is None:
             return question(self._own)
         try:
-            with self._breaker.answering(), budget.within(_PATIENCE):
+            with self._breaker.answering("count"), budget.within(_PATIENCE):
                 return question(self._shared)
         except StoreUnavailable:
             return question(self._own)

@@ -17,6 +17,7 @@ from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
 
+from app import metrics
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.columns import AnyRow
@@ -139,6 +140,8 @@ class RollcallSession(LazyMapping):
         handle = handle_for(cookie)
         row = None if handle is None else self._ledger.open(handle)
         self._handle = handle or b""
+        if handle is not None and row is None:
+            metrics.UNKNOWN_IDS.inc()
         if row is None or not row.live:
             self._row = None
             self._ended_id = None if row is None else row.id

@@ -26,6 +26,7 @@ from app.audit.trail import Actor, Event
 from app.columns import AnyRow, clock, now
 from app.people.models import Permission, Role, User
 from app.sessions.clients import Client, client_in_words
+from app.sessions.counting import count
 from app.sessions.models import Cutoff, EndReason, UserAgent, UserSession
 from app.sessions.stores.breaker import Breaker
 from app.sessions.stores.engines import transaction
@@ -150,7 +151,7 @@ class Ledger:
         self, statement: Executable, parameters: dict[str, Any] | None = None
     ) -> Sequence[AnyRow]:
         """Run one SELECT and return its rows."""
-        with self.breaker.answering(), self.engine.connect() as connection:
+        with self.breaker.answering("read"), self.engine.connect() as connection:
             return connection.execute(statement, parameters).all()
 
     def now(self) -> datetime:
@@ -161,8 +162,10 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a write transaction; it commits at the end of the block."""
-        with self.breaker.answering(), transaction(self.engine) as connection:
-            yield Transaction(connection)
+        with self.breaker.answering("transaction"), transaction(self.engine) as connection:
+            tx = Transaction(connection)
+            yield tx
+        count(tx.events)
 
     def open(self, handle: bytes) -> AnyRow | None:
         """Return the row of a handle with its user, `now` and whether it is `live`: the live statement."""
@@ -180,7 +183,7 @@ class Ledger:
         user_agent_id = self.user_agent_id(client.user_agent)
         statement = _touch(row.id, idle, interval, client, user_agent_id)
         if client.digest == row.user_agent_digest:
-            with self.breaker.answering(), self.engine.connect() as connection:
+            with self.breaker.answering("touch"), self.engine.connect() as connection:
                 return connection.execute(statement).rowcount == 1
         with self.transaction() as tx:
             if tx.connection.execute(statement).rowcount != 1:

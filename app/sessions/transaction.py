@@ -58,6 +58,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.events: list[Event] = []
         self._now: datetime | None = None
 
     def now(self) -> datetime:
@@ -69,6 +70,7 @@ class Transaction:
     def record(self, actor: Actor, events: Sequence[Event]) -> None:
         """Write events of this transaction's act."""
         record(self.connection, self.now(), actor, events)
+        self.events += events
 
     def lock_users(self, user_ids: Sequence[int]) -> dict[int, AnyRow]:
         """Lock user rows in id order and return them as they are now."""

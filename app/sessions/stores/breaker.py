@@ -9,6 +9,7 @@ from enum import StrEnum
 from threading import Lock
 from time import monotonic
 
+from app import metrics
 from app.sessions.store import StoreUnavailable
 from app.sessions.stores.failures import Failure, failure_of
 
@@ -40,6 +41,8 @@ class Breaker:
         self._opened_at: float | None = None
         self._probe_at: float | None = None
         self._detail = ""
+        self._open_gauge = metrics.BREAKER_OPEN.labels(name)
+        self._open_gauge.set(0)
 
     @property
     def state(self) -> BreakerState:
@@ -51,8 +54,8 @@ class Breaker:
             return BreakerState.HALF_OPEN
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
-        """Run one call. Raises StoreUnavailable for a broken server, and at once while open.
+    def answering(self, operation: str = "other") -> Iterator[None]:
+        """Run one call and time it. Raises StoreUnavailable for a broken server, and at once while open.
 
         Errors of the program (bad SQL, a violated constraint, a wrong type) pass through.
         """
@@ -74,6 +77,8 @@ class Breaker:
             raise
         else:
             self._close()
+        finally:
+            metrics.store_timer(self.name, operation)(monotonic() - began)
 
     def _enter(self) -> None:
         with self._lock:
@@ -83,6 +88,7 @@ class Breaker:
             resting = at - self._opened_at < self._open_for
             probing = self._probe_at is not None and at - self._probe_at < PROBE_EXPIRES
             if resting or probing:
+                metrics.STORE_FAILURES.labels(self.name, "not_asked").inc()
                 raise StoreUnavailable(self.name, f"{self._detail}; not asked again yet")
             self._probe_at = at
 
@@ -95,9 +101,13 @@ class Breaker:
                 self._detail = failure.value
             elif not failure.means_down:
                 self._opened_at = None
+            self._open_gauge.set(self._opened_at is not None)
+        metrics.STORE_FAILURES.labels(self.name, failure.name.lower()).inc()
 
     def _close(self) -> None:
         with self._lock:
+            if self._opened_at is not None:
+                self._open_gauge.set(0)
             self._opened_at = None
             self._probe_at = None
 

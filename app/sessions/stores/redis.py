@@ -60,7 +60,7 @@ class RedisStore:
 
     def load(self, key: DataKey, *, extend_to: timedelta | None = None) -> StoredSession | None:
         """Read a payload, with `extend_to` by GETEX."""
-        with self.breaker.answering(), _foreign_values():
+        with self.breaker.answering("load"), _foreign_values():
             if extend_to is None:
                 value = self._client.get(self._name(key))
             else:
@@ -71,7 +71,7 @@ class RedisStore:
 
     def create(self, key: DataKey, payload: bytes, ttl: timedelta) -> None:
         """Write a payload under a key that is free. Raises SessionExists."""
-        with self.breaker.answering():
+        with self.breaker.answering("create"):
             written = self._client.set(
                 self._name(key), _new_value(payload), nx=True, px=_milliseconds(ttl)
             )
@@ -86,7 +86,7 @@ class RedisStore:
             _new_value(payload),
             "" if ttl is None else _milliseconds(ttl),
         )
-        with self.breaker.answering(), _foreign_values():
+        with self.breaker.answering("save"), _foreign_values():
             try:
                 answer = self._client.evalsha(_SAVE_DIGEST, 1, *arguments)
             except NoScriptError:
@@ -97,7 +97,10 @@ class RedisStore:
         """Delete payloads, whose memory is freed in the background; return how many were there."""
         deleted = 0
         for chunk in _chunks(keys):
-            with self.breaker.answering(), self._client.pipeline(transaction=False) as pipeline:
+            with (
+                self.breaker.answering("delete"),
+                self._client.pipeline(transaction=False) as pipeline,
+            ):
                 for key in chunk:
                     pipeline.unlink(self._name(key))
                 deleted += sum(pipeline.execute())
@@ -107,7 +110,10 @@ class RedisStore:
         """Return the time left of those payloads that exist."""
         found: dict[DataKey, timedelta] = {}
         for chunk in _chunks(keys):
-            with self.breaker.answering(), self._client.pipeline(transaction=False) as pipeline:
+            with (
+                self.breaker.answering("present"),
+                self._client.pipeline(transaction=False) as pipeline,
+            ):
                 for key in chunk:
                     pipeline.pttl(self._name(key))
                 answers: list[int] = pipeline.execute()

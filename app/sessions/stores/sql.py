@@ -131,7 +131,7 @@ class SqlStore:
     def load(self, key: DataKey, *, extend_to: timedelta | None = None) -> StoredSession | None:
         """Read a payload; with `extend_to` by UPDATE RETURNING, two statements on MariaDB."""
         parameters: dict[str, object] = {"key": key}
-        with self.breaker.answering(), self._engine.connect() as connection:
+        with self.breaker.answering("load"), self._engine.connect() as connection:
             statement = self._load
             if extend_to is not None:
                 parameters["seconds"] = extend_to.total_seconds()
@@ -146,7 +146,7 @@ class SqlStore:
         """Write a payload under a free key. Raises SessionExists, over an expired row too."""
         parameters = _written(key, payload) | {"seconds": ttl.total_seconds()}
         try:
-            with self.breaker.answering(), self._engine.connect() as connection:
+            with self.breaker.answering("create"), self._engine.connect() as connection:
                 connection.execute(self._create, parameters)
         except IntegrityError as error:
             raise SessionExists(f"{self.name} has a payload under a new data key") from error
@@ -158,7 +158,7 @@ class SqlStore:
         if ttl is not None:
             statement = self._save_extended
             parameters["seconds"] = ttl.total_seconds()
-        with self.breaker.answering(), self._engine.connect() as connection:
+        with self.breaker.answering("save"), self._engine.connect() as connection:
             if connection.execute(statement, parameters).rowcount:
                 return Saved.SAVED
             held = connection.execute(self._exists, {"key": key}).one_or_none()
@@ -168,7 +168,7 @@ class SqlStore:
         """Delete payloads in key order, some hundreds a statement; count those that were there."""
         deleted = 0
         for chunk in _chunks(keys):
-            with self.breaker.answering(), self._engine.connect() as connection:
+            with self.breaker.answering("delete"), self._engine.connect() as connection:
                 deleted += connection.execute(self._delete, {"keys": chunk}).rowcount
         return deleted
 
@@ -176,7 +176,7 @@ class SqlStore:
         """Return the time left of those payloads that exist, by the database's clock."""
         found: dict[DataKey, timedelta] = {}
         for chunk in _chunks(keys):
-            with self.breaker.answering(), self._engine.connect() as connection:
+            with self.breaker.answering("present"), self._engine.connect() as connection:
                 rows = connection.execute(self._present, {"keys": chunk}).all()
             found |= {DataKey(key): _left(until, at) for key, until, at in rows}
         return found
@@ -185,7 +185,7 @@ class SqlStore:
         """Delete rows whose time is up, in batches, and return how many."""
         deleted = 0
         while True:
-            with self.breaker.answering(), self._engine.connect() as connection:
+            with self.breaker.answering("delete_expired"), self._engine.connect() as connection:
                 keys = sorted(connection.execute(self._expired).scalars())
                 if keys:
                     deleted += connection.execute(self._delete_expired, {"keys": keys}).rowcount

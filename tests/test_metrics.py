@@ -1,0 +1,323 @@
+"""What /metrics says, and to whom: counts of what was committed, and never anybody's name or id."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import select, text
+
+from app.audit.models import Verb
+from app.audit.trail import Actor, Event
+from app.auth.changes import change_role, disable_user
+from app.sessions import revocation, upkeep
+from app.sessions.models import EndReason, UserSession
+from app.sessions.store import StoreUnavailable
+from tests.servers import RedisServer
+from tests.sessions.test_revocation import commanding, start
+from tests.site import PASSWORD, Browser, Site, clock_moved
+
+MakeSite = Callable[..., Site]
+TOKEN = "a-scraper-knows-this-and-nobody-else"
+ADDRESS = "198.51.100.77"
+
+
+def read(body: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Return every sample of an exposition by its name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+    }
+
+
+class Scrapes:
+    """What a site's metrics say now, and how far its counters moved since this was made."""
+
+    def __init__(self, site: Site) -> None:
+        self._browser = site.browser()
+        self._before = self._read()
+
+    def _read(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        response = self._browser.get("/metrics")
+        assert response.status_code == 200
+        return read(response.text)
+
+    def now(self, name: str, **labels: str) -> float | None:
+        return self._read().get((name, frozenset(labels.items())))
+
+    def more(self, name: str, **labels: str) -> float:
+        key = (name, frozenset(labels.items()))
+        return self._read().get(key, 0.0) - self._before.get(key, 0.0)
+
+
+@pytest.fixture
+def scrapes(site: Site) -> Scrapes:
+    return Scrapes(site)
+
+
+def test_live_sessions_are_counted_by_store_and_role(site: Site, scrapes: Scrapes) -> None:
+    start(site, "alice", "bob", "ada")
+    assert scrapes.now("rollcall_live_sessions", store="redis", role="member") == 2
+    assert scrapes.now("rollcall_live_sessions", store="sql", role="admin") == 1
+    assert scrapes.now("rollcall_live_sessions", store="sql", role="viewer") == 0
+    with clock_moved(1801):
+        assert scrapes.now("rollcall_live_sessions", store="redis", role="member") == 0
+
+
+def test_sign_ins_are_counted_by_their_result(make_site: MakeSite) -> None:
+    site = make_site(SESSION_LIMIT_POLICY_BY_ROLE="member=deny")
+    scrapes = Scrapes(site)
+    with commanding(site):
+        disable_user(site.user_id("bob"), actor=Actor.cli("tests"))
+    site.signed_in("alice")
+    for name, password in (
+        ("alice", "wrong"),
+        ("nobody", "wrong"),
+        ("bob", PASSWORD),
+        ("alice", PASSWORD),
+    ):
+        site.browser().sign_in(name, password)
+    results = ("ok", "wrong_password", "unknown_name", "disabled", "at_limit")
+    assert [scrapes.more("rollcall_sign_ins_total", result=each) for each in results] == [1] * 5
+
+
+def test_passwords_that_were_not_looked_at_are_counted(site: Site, scrapes: Scrapes) -> None:
+    browser = site.browser(ip=ADDRESS)
+    for _ in range(11):
+        browser.sign_in("nobody", "wrong")
+    assert scrapes.more("rollcall_throttled_total") == 1
+
+
+def test_ends_and_revocations_are_counted_by_cause(site: Site, scrapes: Scrapes) -> None:
+    def ended(cause: EndReason) -> float:
+        return scrapes.more("rollcall_sessions_ended_total", cause=cause.value)
+
+    start(site, "alice", "alice")
+    assert ended(EndReason.SUPERSEDED) == 1
+    (row,) = site.live("alice")
+    with commanding(site):
+        by = Actor.cli("tests")
+        revocation.revoke([row.reference], actor=by, reason="incident")
+        start(site, "bob")
+        disable_user(site.user_id("bob"), actor=by)
+        start(site, "vera")
+        change_role(site.user_id("vera"), "operator", actor=by)
+    assert ended(EndReason.REVOKED) == 1
+    assert scrapes.more("rollcall_revocations_total", reason="incident") == 1
+    assert ended(EndReason.USER_DISABLED) == 1
+    assert ended(EndReason.ROLE_CHANGED) == 1
+    start(site, "alice")
+    with clock_moved(1801):
+        upkeep.run(site.system)
+    assert ended(EndReason.IDLE_TIMEOUT) == 1
+    site.signed_in("alice").sign_out()
+    assert ended(EndReason.SIGNED_OUT) == 1
+
+
+def test_every_cause_of_an_end_is_there_from_the_start(scrapes: Scrapes) -> None:
+    for cause in EndReason:
+        assert scrapes.now("rollcall_sessions_ended_total", cause=cause.value) is not None
+
+
+def test_a_new_id_for_the_same_session_is_counted(site: Site, scrapes: Scrapes) -> None:
+    alice = site.signed_in("alice")
+    alice.post("/reauth", {"password": PASSWORD})
+    assert scrapes.more("rollcall_regenerations_total", cause="step_up") == 1
+
+
+def test_an_event_counts_when_its_transaction_has_committed_and_not_before(
+    site: Site, scrapes: Scrapes
+) -> None:
+    event = Event(Verb.LOST, reason=EndReason.LOST.value)
+
+    def counted() -> tuple[float, float]:
+        labels = {"verb": "session.lost", "reason": "lost", "result": "ok"}
+        return (
+            scrapes.more("rollcall_events_total", **labels),
+            scrapes.more("rollcall_sessions_ended_total", cause="lost"),
+        )
+
+    with pytest.raises(ZeroDivisionError):
+        with site.system.ledger.transaction() as tx:
+            tx.record(Actor.system(), [event, event])
+            raise ZeroDivisionError
+    assert counted() == (0, 0)
+    assert site.events() == []
+    with site.system.ledger.transaction() as tx:
+        tx.record(Actor.system(), [event, event])
+        assert counted() == (0, 0)
+    assert counted() == (2, 2)
+
+
+def test_a_transaction_that_cannot_commit_counts_nothing(any_site: Site) -> None:
+    """SQLite and PostgreSQL both check a deferred constraint, such as this one, at the commit."""
+    scrapes = Scrapes(any_site)
+    engine = any_site.system.ledger.engine
+    deferred = "x INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED"
+    with any_site.system.ledger.transaction() as tx:
+        tx.connection.execute(text(f"CREATE TABLE late ({deferred})"))
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        with any_site.system.ledger.transaction() as tx:
+            tx.record(Actor.system(), [Event(Verb.LOST, reason="lost")])
+            tx.connection.execute(text("INSERT INTO late VALUES (123456)"))
+    assert scrapes.more("rollcall_sessions_ended_total", cause="lost") == 0
+    assert any_site.events() == []
+    engine.dispose()
+
+
+def test_a_reason_that_is_none_of_ours_makes_no_series_of_its_own(
+    site: Site, scrapes: Scrapes
+) -> None:
+    with site.system.ledger.transaction() as tx:
+        tx.record(Actor.system(), [Event(Verb.EXPORTED, reason="r" * 20, result="odd")])
+    labels = {"verb": "data.exported", "reason": "other", "result": "other"}
+    assert scrapes.more("rollcall_events_total", **labels) == 1
+    assert "r" * 20 not in site.browser().get("/metrics").text
+
+
+def test_purges_that_wait_for_their_store_are_counted(
+    site: Site, scrapes: Scrapes, valkey: RedisServer
+) -> None:
+    start(site, "alice")
+    (row,) = site.live("alice")
+    valkey.kill()
+    with commanding(site):
+        revocation.revoke([row.reference], actor=Actor.cli("tests"), reason="incident")
+    assert scrapes.now("rollcall_purges_waiting", store="redis") == 1
+    assert scrapes.now("rollcall_purges_waiting", store="sql") == 0
+
+
+def test_calls_to_servers_are_timed_by_store_and_operation(site: Site, scrapes: Scrapes) -> None:
+    alice = site.signed_in("alice")
+    alice.get("/")
+    ada = site.signed_in("ada")
+    ada.get("/admin/")
+
+    def calls(store: str, operation: str) -> float:
+        return scrapes.more("rollcall_store_seconds_count", store=store, operation=operation)
+
+    for store in ("redis", "sql"):
+        assert calls(store, "create") == 1
+        assert calls(store, "load") >= 1
+    assert calls("database", "read") > 0
+    assert calls("database", "transaction") > 0
+    assert calls("throttle", "count") > 0
+    assert "other" not in site.browser().get("/metrics").text.partition("store_seconds_bucket")[2]
+
+
+def test_a_request_is_timed_by_its_route_and_never_by_its_path(
+    site: Site, scrapes: Scrapes
+) -> None:
+    browser = site.signed_in("ada")
+    reference = site.live("ada")[0].reference
+
+    def requests(endpoint: str, method: str, status: str) -> float:
+        labels = {"endpoint": endpoint, "method": method, "status": status}
+        return scrapes.more("rollcall_request_seconds_count", **labels)
+
+    browser.get(f"/admin/sessions/{reference}")
+    assert requests("admin.sessions.show", "GET", "2xx") == 1
+    browser.get("/made-up-by-a-visitor")
+    browser.get("/also-made-up")
+    assert requests("none", "GET", "4xx") == 2
+    browser.client.open("/healthz", method="BREW")
+    assert requests("none", "other", "4xx") == 1
+    assert requests("auth.submit_login", "POST", "3xx") == 1
+
+
+def test_the_time_of_a_request_holds_the_saving_of_its_session(
+    site: Site, scrapes: Scrapes, valkey: RedisServer
+) -> None:
+    alice = site.signed_in("alice")
+    token = alice.token("/")
+    with valkey.client() as client:
+        client.config_set("maxmemory", "1")
+        assert alice.client.post("/", data={"csrf_token": token, "note": "x"}).status_code == 503
+    labels = {"endpoint": "account.save_note", "method": "POST", "status": "5xx"}
+    assert scrapes.more("rollcall_request_seconds_count", **labels) == 1
+
+
+def test_an_id_that_nobody_has_is_counted_and_an_ended_one_is_not(
+    site: Site, scrapes: Scrapes
+) -> None:
+    alice = site.signed_in("alice")
+    with site.system.ledger.transaction() as tx:
+        tx.end([site.live("alice")[0].id], EndReason.REVOKED, Actor.system(), Verb.REVOKED)
+    alice.get("/")
+    assert scrapes.more("rollcall_unknown_session_ids_total") == 0
+    guess(site.browser(), "g" * 43)
+    guess(site.browser(), "not of the form of an id")
+    assert scrapes.more("rollcall_unknown_session_ids_total") == 1
+
+
+def guess(browser: Browser, value: str) -> int:
+    browser.client.set_cookie(browser.site.app.config["SESSION_COOKIE_NAME"], value)
+    return browser.get("/account/sessions").status_code
+
+
+def test_no_name_address_reference_or_id_is_in_the_metrics(site: Site) -> None:
+    """Invariant 5, and bounded labels."""
+    alice = site.signed_in("alice", ip=ADDRESS)
+    guessed = "Gx" * 21 + "G"
+    guess(site.browser(ip=ADDRESS), guessed)
+    site.browser(ip=ADDRESS).get(f"/{alice.cookie}")
+    body = alice.get("/metrics").text
+    (row,) = site.system.ledger.read(select(UserSession.reference, UserSession.data_key))
+    for secret in (alice.cookie or "?", guessed, ADDRESS, row.reference, row.data_key, "alice"):
+        assert secret not in body
+    assert not re.search(r"(?<![\w-])[\w-]{43}(?![\w-])", body)
+
+
+def test_a_scrape_leaves_no_trace_of_a_session(site: Site) -> None:
+    alice = site.signed_in("alice")
+    before = site.live("alice")[0].last_seen_at
+    with clock_moved(600):
+        response = alice.get("/metrics")
+    assert "Set-Cookie" not in response.headers
+    assert "Cookie" not in response.headers.get("Vary", "")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert site.live("alice")[0].last_seen_at == before
+
+
+def test_with_a_token_only_those_who_send_it_may_scrape(make_site: MakeSite) -> None:
+    browser = make_site(METRICS_TOKEN=TOKEN).browser()
+
+    def status(authorization: str) -> int:
+        return browser.get("/metrics", headers={"Authorization": authorization}).status_code
+
+    refused = browser.get("/metrics")
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="metrics"'
+    assert "rollcall_" not in refused.text
+    assert status(f"Bearer {TOKEN}") == 200
+    assert status(f"bearer {TOKEN}") == 200
+    for wrong in ("", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer é"):
+        assert status(wrong) == 401, wrong
+
+
+def test_a_silent_redis_leaves_a_scrape_that_says_so(
+    site: Site, scrapes: Scrapes, valkey: RedisServer
+) -> None:
+    start(site, "ada")
+    with valkey.frozen():
+        assert scrapes.now("rollcall_up", dependency="redis") == 0
+        assert scrapes.now("rollcall_breaker_open", store="redis") == 1
+        assert scrapes.now("rollcall_up", dependency="database") == 1
+        assert scrapes.now("rollcall_up", dependency="sql") == 1
+        assert scrapes.now("rollcall_live_sessions", store="sql", role="admin") == 1
+        assert scrapes.more("rollcall_store_failures_total", store="redis", kind="timed_out") > 0
+        assert scrapes.more("rollcall_store_failures_total", store="redis", kind="not_asked") > 0
+
+
+def test_a_silent_database_leaves_the_counts_of_the_process(
+    site: Site, scrapes: Scrapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> None:
+        raise StoreUnavailable("database")
+
+    monkeypatch.setattr(type(site.system.ledger), "read", silent)
+    assert scrapes.now("rollcall_up", dependency="database") == 0
+    assert scrapes.now("rollcall_live_sessions", store="sql", role="admin") is None
+    assert scrapes.now("rollcall_sign_ins_total", result="ok") is not None
