@@ -30,15 +30,24 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class Web:
-    """gunicorn with one worker process of many threads, on a free loopback port."""
+    """gunicorn with one worker process (or `workers`) of many threads, on a free loopback port."""
 
-    def __init__(self, application: str, settings: Mapping[str, object], barrier: int) -> None:
+    def __init__(
+        self,
+        application: str,
+        settings: Mapping[str, object],
+        barrier: int,
+        *,
+        workers: int = 1,
+        **more: str,
+    ) -> None:
         self.port = free_port()
         environ = {
             SETTINGS: json.dumps(settings),
             BARRIER: str(barrier),
             "PORT": str(self.port),
-            "WEB_CONCURRENCY": "1",
+            "WEB_CONCURRENCY": str(workers),
+            **more,
         }
         command = [
             sys.executable,
