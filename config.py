@@ -32,10 +32,10 @@ _DRIVERS = {
     "mariadb": "mariadb+pymysql",
 }
 _NOT_OFFERED = {
-    "filesystem": "its files cannot be listed by user, nor shared between hosts",
-    "cachelib": "a cache may drop a session and cannot list them",
-    "memcached": "it may drop a session and cannot list them",
-    "mongodb": "Flask-Session deprecates it, and it adds a server without adding an ability",
+    "filesystem": "Flask-Session deprecates it, and its files serve one host only",
+    "cachelib": "a cache may drop a session to make room",
+    "memcached": "it may drop a session to make room, and a restart drops all",
+    "mongodb": "it adds a server to run without adding an ability",
     "dynamodb": "listing its sessions reads the whole table",
 }
 _PLACEHOLDER = re.compile(

@@ -5,20 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, delete
 
 from app import create_app
 from app.columns import skew
 from app.sessions.stores import ServedStore
-from app.sessions.stores.connections import redis_client
-from app.sessions.stores.engines import sql_engine
-from app.sessions.stores.redis import RedisStore
-from app.sessions.stores.sql import SqlStore, payload_table
 from tests import servers
 from tests import site as site_module
 from tests.site import Site
-
-PAYLOADS = payload_table("session_payloads", MetaData())
+from tests.stores import KINDS, with_payload_table
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +108,7 @@ def payloads_in_postgresql(postgresql_admin_url: str) -> Iterator[str]:
     """A database with the table of payloads, made once; `any_store` empties it."""
     name = servers.unique_name()
     url = servers.create_postgresql_database(postgresql_admin_url, name)
-    _with_payload_table(url)
+    with_payload_table(url)
     yield url
     servers.drop_postgresql_database(postgresql_admin_url, name)
 
@@ -122,43 +116,16 @@ def payloads_in_postgresql(postgresql_admin_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def payloads_in_mariadb(mariadb_admin_url: str) -> str:
     url = servers.create_mariadb_database(mariadb_admin_url, servers.unique_name())
-    _with_payload_table(url)
+    with_payload_table(url)
     return url
 
 
-def _with_payload_table(url: str) -> str:
-    engine = sql_engine(url)
-    PAYLOADS.metadata.create_all(engine)
-    with engine.connect() as connection:
-        connection.execute(delete(PAYLOADS))
-    engine.dispose()
-    return url
-
-
-_MARIADB = ["mariadb"] if os.environ.get("TEST_MARIADB_URL") else []
-
-
-@pytest.fixture(params=["valkey", "redis", "sqlite", "postgresql", *_MARIADB])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServedStore]:
+@pytest.fixture(params=KINDS)
+def any_store(request: pytest.FixtureRequest) -> Iterator[ServedStore]:
     """Every store in turn, empty."""
-    store = _store(request, tmp_path)
+    store = KINDS[request.param](request)
     yield store
     store.close()
-
-
-def _store(request: pytest.FixtureRequest, tmp_path: Path) -> ServedStore:
-    match request.param:
-        case "valkey":
-            url = request.getfixturevalue("valkey").url
-            return RedisStore("redis", redis_client(url), "session:")
-        case "redis":
-            url = request.getfixturevalue("redis_server").url
-            return RedisStore("redis", redis_client(url), "session:")
-        case "postgresql" | "mariadb":
-            url = request.getfixturevalue(f"payloads_in_{request.param}")
-        case _:
-            url = f"sqlite:///{tmp_path}/payloads.db"
-    return SqlStore("sql", sql_engine(_with_payload_table(url)), PAYLOADS)
 
 
 @pytest.fixture(scope="session")

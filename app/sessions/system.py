@@ -7,20 +7,17 @@ policy through it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 from flask import Flask, current_app
-from sqlalchemy import MetaData
 from werkzeug.local import LocalProxy
 
 from app.people.models import Role
 from app.sessions.ledger import Ledger
 from app.sessions.payload import PayloadCodec
-from app.sessions.stores import ServedStore, Stores
-from app.sessions.stores.connections import redis_client
+from app.sessions.stores import Stores
+from app.sessions.stores.configured import Limits, configured
 from app.sessions.stores.engines import database_url, engine_options, sql_engine
-from app.sessions.stores.redis import RedisStore
-from app.sessions.stores.sql import SqlStore, payload_table
 from app.sessions.timeouts import LimitPolicy, Policy, RolePolicy
 from app.sessions.wsgi import Deadline
 
@@ -28,13 +25,6 @@ _KEY = "rollcall"
 _POOL = 5
 _SHARE = 0.9
 """The share of a request's deadline after which the server itself ends a statement."""
-
-
-class Limits(TypedDict):
-    """What all three engines have in common."""
-
-    pool_size: int
-    statement_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +59,10 @@ def init_app(app: Flask) -> None:
     """
     settings = app.config
     url, deadline = settings["DATABASE_URL"], settings["REQUEST_DEADLINE"]
-    stores: dict[str, ServedStore] = {}
-    if settings["REDIS_URL"]:
-        client = redis_client(settings["REDIS_URL"])
-        stores["redis"] = RedisStore("redis", client, settings["SESSION_KEY_PREFIX"])
-    table = payload_table(settings["SESSION_SQLALCHEMY_TABLE"], MetaData())
     limits: Limits = {"pool_size": _POOL, "statement_timeout": _SHARE * deadline}
-    stores["sql"] = SqlStore("sql", sql_engine(url, **limits), table)
     app.extensions[_KEY] = SessionSystem(
         ledger=Ledger(sql_engine(url, **limits)),
-        stores=Stores(stores),
+        stores=configured(settings, limits),
         policy=policy_from(settings),
         codec=PayloadCodec(settings["SESSION_SERIALIZATION_FORMAT"], settings["SESSION_MAX_BYTES"]),
         carry_over=tuple(settings["SESSION_CARRY_OVER"]),

@@ -22,9 +22,9 @@ from app.sessions.stores.connections import redis_client
 from app.sessions.stores.engines import sql_engine, transaction
 from app.sessions.stores.redis import RedisStore
 from app.sessions.stores.sql import SqlStore
-from tests.conftest import PAYLOADS
 from tests.faults.proxy import Mode, Proxy
 from tests.servers import PostgresServer, RedisServer, wait_until
+from tests.stores import PAYLOADS
 
 BUDGET = 0.8
 BOUND = 1.0

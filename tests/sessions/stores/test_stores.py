@@ -6,14 +6,17 @@ from datetime import timedelta
 
 import pytest
 
+import config
 from app.sessions.store import DataKey
 from app.sessions.stores import StoreNotConfigured, Stores
+from app.sessions.stores.configured import BUILDERS, configured
 from app.sessions.stores.connections import redis_client
 from app.sessions.stores.engines import sql_engine
 from app.sessions.stores.redis import RedisStore
 from app.sessions.stores.sql import SqlStore
-from tests.conftest import PAYLOADS
 from tests.servers import RedisServer
+from tests.site import settings
+from tests.stores import PAYLOADS
 
 HOUR = timedelta(hours=1)
 KEY = DataKey("a" * 32)
@@ -33,6 +36,18 @@ def stores(valkey: RedisServer, sqlite_url: str) -> Iterator[Stores]:
         for store in made.values():
             store.create(KEY, b"alice", HOUR)
         yield made
+
+
+def test_the_settings_name_the_stores_that_can_be_built_and_no_other() -> None:
+    assert set(BUILDERS) == set(config.STORES.values())
+
+
+def test_a_store_without_a_server_is_not_built(sqlite_url: str) -> None:
+    given = settings(sqlite_url, None)
+    with closing(
+        configured(config.load(given, {}), {"pool_size": 1, "statement_timeout": 1})
+    ) as made:
+        assert made.names == ("sql",)
 
 
 def test_stores_are_found_by_name(stores: Stores) -> None:

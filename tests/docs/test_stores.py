@@ -1,0 +1,116 @@
+"""docs/stores.md: what is not offered, and a third store that the contract suite judges as it stands there."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_session.filesystem import FileSystemSessionInterface
+
+import config
+from tests.docs.facts import applied, page, sections
+from tests.sabotage.run import copies, run_tests
+
+SECTIONS = {section.heading: section for section in sections(page("stores.md"))}
+CONTRACT = "tests/sessions/stores/test_contract.py"
+AT_WORK = '''
+"""A person whose session lies in the page's store."""
+
+
+def test_a_person_signs_in_is_listed_and_is_revoked(make_site, tmp_path):
+    site = make_site(SESSION_STORE_BY_ROLE="member=lite", LITE_FILE=f"{tmp_path}/lite.db")
+    alice, ada = site.signed_in("alice"), site.signed_in("ada")
+    (row,) = site.live("alice")
+    assert row.store == "lite"
+    assert site.payload(row) is not None
+    (listed,) = ada.get("/admin/sessions?format=json&store=lite").json["sessions"]
+    assert (listed["reference"], listed["present"]) == (row.reference, True)
+    ada.revoke(row.reference)
+    assert not alice.is_signed_in()
+    assert site.payload(row) is None
+'''
+SAVE_ENDS = "        return Saved.CONFLICT if held else Saved.GONE\n"
+SAVE_CREATES = """        if not held:
+            self.create(key, payload, ttl or timedelta(hours=1))
+        return Saved.CONFLICT if held else Saved.SAVED
+"""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A copy of the project in which a reader has followed the page."""
+    with copies() as (first, *_):
+        for block in SECTIONS["Add a store"].blocks:
+            file = first / block.file
+            if block.language == "python":
+                file.write_text(block.text)
+            elif block.language == "diff":
+                file.write_text(applied(block.text, file.read_text()))
+        yield first
+
+
+def judged(folder: Path, among: str = "lite") -> tuple[int, str]:
+    return run_tests(folder, [CONTRACT, "-k", among], stop=False)
+
+
+def test_the_store_of_the_page_passes_the_contract_suite(folder: Path) -> None:
+    code, printed = judged(folder)
+    assert code == 0, printed
+    tests = len(re.findall(r"^def test_", (folder / CONTRACT).read_text(), re.MULTILINE))
+    passed = re.search(r"(\d+) passed", printed)
+    assert passed
+    assert int(passed[1]) >= tests
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "caught_by"),
+    [
+        (SAVE_ENDS, SAVE_CREATES, "test_a_save_never_creates_what_was_deleted"),
+        (" AND version = ?", " AND ? NOT NULL", "test_a_save_with_an_old_version_conflicts"),
+    ],
+    ids=["a save creates", "no compare-and-set"],
+)
+def test_a_broken_store_is_rejected(folder: Path, old: str, new: str, caught_by: str) -> None:
+    file = folder / "app/sessions/stores/lite.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    try:
+        code, printed = judged(folder, "lite and save")
+    finally:
+        file.write_text(text)
+    assert code == 1
+    assert re.search(rf"^FAILED \S+::{caught_by}", printed, re.MULTILINE), printed
+
+
+def test_the_store_of_the_page_carries_a_persons_session(folder: Path) -> None:
+    (folder / "tests/test_lite.py").write_text(AT_WORK)
+    code, printed = run_tests(folder, ["tests/test_lite.py"], stop=True)
+    assert code == 0, printed
+
+
+def test_the_command_of_the_page_is_the_one_that_was_run() -> None:
+    (command,) = [b.text for b in SECTIONS["Add a store"].blocks if b.language == "console"]
+    assert command == f"$ .venv/bin/python -m pytest {CONTRACT} -k lite\n"
+
+
+def test_the_page_says_of_each_kind_that_is_not_offered_what_the_start_says() -> None:
+    row = re.compile(r"^\| `([a-z]+)` \| (.+?) \| .+ \|$", re.MULTILINE)
+    told = dict(row.findall(SECTIONS["Not offered"].text))
+    assert set(told) == {"filesystem", "cachelib", "memcached", "mongodb", "dynamodb"}
+    for kind, reason in told.items():
+        with pytest.raises(config.ConfigError) as raised:
+            config.load({"SESSION_TYPE": kind}, {}, Path("/nowhere"))
+        (problem,) = [p for p in raised.value.problems if p.startswith("SESSION_TYPE")]
+        assert problem == (
+            f"SESSION_TYPE: got '{kind}'; allowed: redis or sqlalchemy ({kind}: {reason})"
+        )
+
+
+def test_flask_session_deprecates_its_files(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        FileSystemSessionInterface(Flask(__name__), cache_dir=str(tmp_path))
+    assert any("FileSystemSessionInterface is deprecated" in str(each.message) for each in told)
