@@ -43,8 +43,8 @@ class Run:
         return self.printed.read_text()
 
     def until_up(self) -> "Run":
-        wait_until(lambda: "Rollcall is at" in self.text or self.process.poll() is not None)
-        assert "Rollcall is at" in self.text, self.text
+        wait_until(lambda: " is at http:" in self.text or self.process.poll() is not None)
+        assert " is at http:" in self.text, self.text
         return self
 
     def end(self, number: int = signal.SIGINT) -> int:

@@ -88,7 +88,7 @@ def _bring_up(children: Children, stack: ExitStack, socket_path: Path | None) ->
     children.start("worker", sys.executable, "-m", "flask", "worker")
     address = f"http://127.0.0.1:{port}/"
     children.wait_until(lambda: _answers(f"{address}healthz"), "The web server")
-    _say("\n".join(["", f"Rollcall is at {address}", *welcome, "Ctrl-C ends it.", ""]))
+    _say("\n".join(["", f"{app.config['SITE_NAME']} is at {address}", *welcome, "Ctrl-C ends it.", ""]))
 
 
 def _settings(stack: ExitStack) -> Path | None:
