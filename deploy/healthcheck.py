@@ -2,19 +2,20 @@
 """Say by the exit code whether this container is well; Compose asks every few seconds.
 
 `healthcheck.py web URL`: the web server answers, under the first of TRUSTED_HOSTS.
-`healthcheck.py worker PID`: the worker's process runs and reaches its servers.
+`healthcheck.py worker URL`: the worker has finished a pass lately, by its metrics.
 It imports nothing of the application, so that asking costs little.
 """
 
 import os
-import socket
 import sys
+import time
 from pathlib import Path
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 WITHIN = 3.0
-_PORTS = {"postgresql": 5432, "redis": 6379}
+STUCK_AFTER = 300.0
+"""Seconds without a finished pass; there is one every 30 seconds, and some take long."""
+LAST_PASS = "rollcall_worker_last_pass_timestamp_seconds"
 
 
 def web(url: str) -> None:
@@ -25,19 +26,22 @@ def web(url: str) -> None:
         pass
 
 
-def worker(pid: str) -> None:
-    """Raise unless the worker runs (is neither stopped nor dead) and its servers accept a connection."""
-    process = Path("/proc", pid)
-    command = process.joinpath("cmdline").read_bytes().split(b"\0")
-    if b"worker" not in command:
-        raise OSError(f"process {pid} is not the worker")
-    state = process.joinpath("stat").read_text().rpartition(")")[2].split()[0]
-    if state not in "RSD":
-        raise OSError(f"process {pid} is in state {state}")
-    for name in ("DATABASE_URL", "REDIS_URL"):
-        url = urlsplit(Path(os.environ[f"{name}_FILE"]).read_text().strip())
-        address = (url.hostname or "", url.port or _PORTS[url.scheme])
-        socket.create_connection(address, WITHIN).close()
+def worker(url: str) -> None:
+    """Raise unless a pass has finished lately: a process that runs and does nothing is not well."""
+    request = Request(url, headers=_authorization())  # noqa: S310 -- our own loopback address
+    with urlopen(request, timeout=WITHIN) as answer:  # noqa: S310
+        lines = answer.read().decode().splitlines()
+    ended = [float(line.split()[1]) for line in lines if line.startswith(f"{LAST_PASS} ")]
+    if not ended:
+        raise OSError("no pass has finished yet")
+    if (age := time.time() - ended[0]) > STUCK_AFTER:
+        raise OSError(f"the last pass finished {age:.0f} seconds ago")
+
+
+def _authorization() -> dict[str, str]:
+    file = os.environ.get("METRICS_TOKEN_FILE")
+    token = Path(file).read_text().strip() if file else os.environ.get("METRICS_TOKEN", "")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def main(check: str, argument: str) -> int:

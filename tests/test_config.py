@@ -111,6 +111,10 @@ def test_a_store_that_is_not_offered_stops_the_start(backend):
         ("TRUSTED_PROXIES", "all"),
         ("LOG_LEVEL", "LOUD"),
         ("PORT", "65536"),
+        ("METRICS_TOKEN", "too short"),
+        ("WORKER_METRICS_ADDRESS", "8001"),
+        ("WORKER_METRICS_ADDRESS", "::1:8001"),
+        ("WORKER_METRICS_ADDRESS", "localhost:65536"),
     ],
 )
 def test_a_bad_value_names_the_setting_and_what_is_allowed(name, value):

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from time import monotonic
 from types import FrameType
 
 import click
@@ -9,6 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
+from app.cli.passes import Passes, served
 from app.sessions import revocation, upkeep
 from app.sessions.store import StoreUnavailable
 from app.sessions.system import system_of
@@ -24,12 +26,18 @@ RESUME_EVERY = 2
 def command() -> None:
     """Record expiries, retry purges, finish revocations, find lost data. Ends on SIGTERM or Ctrl-C."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
+    passes = Passes()
+    with served(passes, app.config["WORKER_METRICS_ADDRESS"], app.config["METRICS_TOKEN"]):
+        _work(app, passes)
+
+
+def _work(app: Flask, passes: Passes) -> None:
     scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True})
-    scheduler.add_job(_run_pass, "interval", [app], seconds=PASS_EVERY, id="pass")
+    scheduler.add_job(_run_pass, "interval", [app, passes], seconds=PASS_EVERY, id="pass")
     scheduler.add_job(_resume, "interval", [app], seconds=RESUME_EVERY, id="resume")
     log.info("worker_started pass_every=%d", PASS_EVERY)
     signal.signal(signal.SIGTERM, _stop)
-    _run_pass(app)
+    _run_pass(app, passes)
     scheduler.start()
     try:
         signal.pause()
@@ -43,14 +51,17 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _run_pass(app: Flask) -> None:
+def _run_pass(app: Flask, passes: Passes) -> None:
     """Do one pass; a silent database ends the pass, not the worker."""
+    began = monotonic()
     try:
         with app.app_context():
             done = upkeep.run(system_of(app))
     except StoreUnavailable as error:
+        passes.skipped()
         log.warning("pass_skipped store=%s detail=%s", error.store, error.detail)
     else:
+        passes.finished(done, monotonic() - began)
         if done.expired or done.purged or done.lost or done.silent or done.alarms:
             log.info("pass %s", done)
 

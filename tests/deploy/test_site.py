@@ -98,7 +98,9 @@ def test_old_versions_of_tls_are_refused(deployment):
         assert (b"Server certificate\n-----BEGIN" in done.stdout) is accepted, version
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/readyz", "/metrics", "//metrics", "/%6Detrics", "/static/../metrics", "/metrics?x=1"]
+)
 def test_what_monitoring_asks_is_not_for_visitors(deployment, path):
     assert Visitor().get(deployment, path).status == 404
 
@@ -108,6 +110,23 @@ def test_inside_the_web_server_says_what_it_reaches(deployment):
     connection.request("GET", "/readyz", headers={"Host": HOST})
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("port", "host", "said"),
+    [
+        (8000, "web:8000", b'rollcall_up{dependency="redis"} 1.0'),
+        (8001, "worker:8001", b"rollcall_worker_last_pass_timestamp_seconds "),
+    ],
+)
+def test_a_scraper_on_the_inner_network_reads_metrics(deployment, port, host, said):
+    """Under the name by which it calls the service."""
+    connection = HTTPConnection("127.0.0.1", deployment.ports[port], timeout=10)
+    connection.request("GET", "/metrics", headers={"Host": host})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert said in answer.read()
     connection.close()
 
 
