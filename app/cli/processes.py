@@ -1,4 +1,4 @@
-"""Processes that `make run` starts, watches over and ends by their ids.
+"""Processes that `make run` and `make demo` start, watch over and end by their ids.
 
 Nothing is ended by name, and on Linux nothing outlives a supervisor that was killed.
 """

@@ -2,7 +2,8 @@
 
 The Makefile starts it as `python -m app.cli.run`. It starts what is missing (Valkey, SQLite under
 instance/), migrates, creates the first administrator, and watches over web server and worker until
-one of them ends or a signal comes. What it started it ends by process id, last first.
+one of them ends or a signal comes. What it started it ends by process id, last first. `make demo`
+is the same with another `Site`.
 """
 
 import fcntl
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import quote
@@ -43,29 +45,47 @@ from app.extensions import db
 from app.people.models import User
 
 ROOT = Path(__file__).resolve().parents[2]
-INSTANCE = ROOT / "instance"
-RUN_ENV = INSTANCE / "run.env"
 # What `flask` in another terminal must see alike. Nobody else's variables go into a file.
 _SHARED = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "AUDIT_")
 _LONGEST_SOCKET_PATH = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is brought up: under which command, in which folder, for whom, with what beside it.
+
+    `settle` sees to it that somebody can sign in, and returns what to print about it. `settings` hold
+    where the environment does not say otherwise; `companions` are Python modules with arguments.
+    """
+
+    command: str
+    instance: Path
+    settle: Callable[[Flask], list[str]]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 def main() -> int:
+    return run(Site("make run", ROOT / "instance", _first_administrator))
+
+
+def run(site: Site) -> int:
+    """Bring a site up and watch over it; return the exit code."""
     heed_signals()
     os.chdir(ROOT)
     os.environ["FLASK_APP"] = "wsgi.py"
     children = Children()
     try:
         with ExitStack() as stack:
-            stack.enter_context(_only_one())
-            socket_path = _settings(stack)
+            stack.enter_context(_only_one(site))
+            socket_path = _settings(site, stack)
             stack.callback(children.end)
-            _bring_up(children, stack, socket_path)
+            _bring_up(site, children, stack, socket_path)
             while True:
                 children.check()
                 time.sleep(LOOK_EVERY)
     except Stopped:
-        _say("Ended. Users and sessions are kept for the next `make run`.")
+        say(f"Ended. Users and sessions are kept for the next `{site.command}`.")
         return 0
     except (Failed, ClickException) as error:
         print(
@@ -74,39 +94,44 @@ def main() -> int:
         return 1
 
 
-def _bring_up(children: Children, stack: ExitStack, socket_path: Path | None) -> None:
+def _bring_up(site: Site, children: Children, stack: ExitStack, socket_path: Path | None) -> None:
     app = ScriptInfo("wsgi.py").load_app()
     port = int(app.config["PORT"])
-    _check_port(port)
+    _check_port(site, port)
     if socket_path:
-        _start_valkey(children, socket_path)
+        _start_valkey(site, children, socket_path)
     _flask("db", "upgrade")
-    stack.enter_context(_shared_settings())
-    welcome = _first_administrator(app)
+    stack.enter_context(_shared_settings(site))
+    welcome = site.settle(app)
     os.environ.pop("ADMIN_PASSWORD", None)
     children.start("web server", sys.executable, "-m", "gunicorn", "wsgi:app")
     children.start("worker", sys.executable, "-m", "flask", "worker")
     address = f"http://127.0.0.1:{port}/"
     children.wait_until(lambda: _answers(f"{address}healthz"), "The web server")
-    _say("\n".join(["", f"{app.config['SITE_NAME']} is at {address}", *welcome, "Ctrl-C ends it.", ""]))
+    for name, module in site.companions.items():
+        children.start(name, sys.executable, "-m", *module, address)
+    say(
+        "\n".join(
+            ["", f"{app.config['SITE_NAME']} is at {address}", *welcome, "Ctrl-C ends it.", ""]
+        )
+    )
 
 
-def _settings(stack: ExitStack) -> Path | None:
+def _settings(site: Site, stack: ExitStack) -> Path | None:
     """Put what is not given into the environment; return the socket for a Valkey of our own."""
     os.environ["ROLLCALL_ENV"] = "development"
     if not _given("SECRET_KEY"):
-        os.environ["SECRET_KEY_FILE"] = str(_secret_key())
-    if not _given("DATABASE_URL"):
-        os.environ["DATABASE_URL"] = "sqlite:///rollcall.db"
+        os.environ["SECRET_KEY_FILE"] = str(_secret_key(site))
+    for name, value in {"DATABASE_URL": "sqlite:///rollcall.db", **site.settings}.items():
+        if not _given(name):
+            os.environ[name] = value
     if _given("REDIS_URL") or os.environ.get("SESSION_TYPE", "redis") != "redis":
         return None
     if not _valkey():
         os.environ["SESSION_TYPE"] = "sqlalchemy"
-        _say(
-            "There is no embedded Valkey for this platform: every session goes into the SQL store."
-        )
+        say("There is no embedded Valkey for this platform: every session goes into the SQL store.")
         return None
-    path = INSTANCE / "valkey" / "valkey.sock"
+    path = site.instance / "valkey" / "valkey.sock"
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         short = tempfile.mkdtemp(prefix="rollcall-", dir="/tmp")
         stack.callback(shutil.rmtree, short, ignore_errors=True)
@@ -119,14 +144,15 @@ def _given(name: str) -> bool:
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
 
 
-def _secret_key() -> Path:
-    path = INSTANCE / "secret_key"
+def _secret_key(site: Site) -> Path:
+    path = site.instance / "secret_key"
     if not path.exists():
-        _write_private(path, secrets.token_urlsafe(48))
+        write_private(path, secrets.token_urlsafe(48))
     return path
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, from its first byte on."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(text)
@@ -145,8 +171,8 @@ def _valkey() -> str | None:
         return None
 
 
-def _start_valkey(children: Children, path: Path) -> None:
-    data = INSTANCE / "valkey"
+def _start_valkey(site: Site, children: Children, path: Path) -> None:
+    data = site.instance / "valkey"
     data.mkdir(mode=0o700, exist_ok=True)
     options = {
         "--port": "0",
@@ -181,16 +207,17 @@ def _flask(*arguments: str, text: str = "") -> None:
 
 
 @contextmanager
-def _shared_settings() -> Iterator[None]:
+def _shared_settings(site: Site) -> Iterator[None]:
     """Let `.venv/bin/flask` work on the same data and servers, while they run."""
     lines = [
         f"{name}={os.environ[name]}\n" for name in sorted(os.environ) if name.startswith(_SHARED)
     ]
-    _write_private(RUN_ENV, "".join(lines))
+    run_env = site.instance / "run.env"
+    write_private(run_env, "".join(lines))
     try:
         yield
     finally:
-        RUN_ENV.unlink(missing_ok=True)
+        run_env.unlink(missing_ok=True)
 
 
 def _first_administrator(app: Flask) -> list[str]:
@@ -210,7 +237,7 @@ def _first_administrator(app: Flask) -> list[str]:
     return [f"Sign in as {name}" + (f" with the password {made} (shown only now)" if made else "")]
 
 
-def _check_port(port: int) -> None:
+def _check_port(site: Site, port: int) -> None:
     with socket.socket() as probe:
         # As gunicorn does: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -219,20 +246,22 @@ def _check_port(port: int) -> None:
         except OSError as error:
             raise Failed(
                 f"Port {port} cannot be used: {error.strerror}. "
-                f"Choose another, such as PORT={port + 1} make run."
+                f"Choose another, such as PORT={port + 1} {site.command}."
             ) from error
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
+def _only_one(site: Site) -> Iterator[None]:
     """Hold the lock of this checkout; the system frees it however the process ends."""
-    INSTANCE.mkdir(mode=0o700, exist_ok=True)
-    with (INSTANCE / "run.lock").open("a+") as lock:
+    site.instance.mkdir(mode=0o700, exist_ok=True)
+    with (site.instance / "run.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise Failed(f"`make run` is already running here (process {lock.read()}).") from None
+            raise Failed(
+                f"`{site.command}` is already running here (process {lock.read()})."
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -254,7 +283,8 @@ def _pongs(client: Redis) -> bool:
         return False
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print at once, also where nobody reads line by line."""
     print(text, flush=True)
 
 
