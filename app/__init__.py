@@ -17,7 +17,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     import config
     from app import admin, cli, extensions, logs, monitoring, web
     from app.account.views import blueprint as account
-    from app.auth import access, throttle
+    from app.auth import access, guessing, throttle
     from app.auth.views import blueprint as auth
     from app.sessions import interface, isolation, system
 
@@ -30,6 +30,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     extensions.init_app(app)
     isolation.init_app(app)
     throttle.init_app(app)
+    guessing.init_app(app)
     web.init_app(app)
     monitoring.init_app(app)
     access.init_app(app)

@@ -59,21 +59,22 @@ class Throttle:
     def check(self, name_key: str, ip: str, *, known: bool) -> None:
         """Raise Throttled if this name may not be tried from this network now."""
         for item, keys in _counters(name_key, ip, known=known):
-            if not self._ask(partial(_test, item, keys)):
+            if not self.ask(partial(_test, item, keys)):
                 metrics.THROTTLED.inc()
-                raise Throttled(self._ask(partial(_wait, item, keys)))
+                raise Throttled(self.ask(partial(_wait, item, keys)))
 
     def failed(self, name_key: str, ip: str, *, known: bool) -> None:
         """Count a failure."""
         for item, keys in _counters(name_key, ip, known=known):
-            self._ask(partial(_hit, item, keys))
+            self.ask(partial(_hit, item, keys))
 
     def close(self) -> None:
         """Close the connections."""
         if self._redis is not None:
             self._redis.close()
 
-    def _ask(self, question: Callable[[MovingWindowRateLimiter], T]) -> T:
+    def ask(self, question: Callable[[MovingWindowRateLimiter], T]) -> T:
+        """Ask the shared counters, or within 0.2 seconds those of this process."""
         if self._shared is None:
             return question(self._own)
         try:
@@ -92,7 +93,12 @@ def init_app(app: Flask) -> None:
 
 def throttle() -> Throttle:
     """Return the application's throttle."""
-    return cast(Throttle, current_app.extensions[_KEY])
+    return throttle_of(current_app)
+
+
+def throttle_of(app: Flask) -> Throttle:
+    """Return an application's throttle, outside a context too."""
+    return cast(Throttle, app.extensions[_KEY])
 
 
 def network_of(ip: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import flask
+from blinker import Namespace
 from flask import Flask, Request, Response
 from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
@@ -38,6 +39,9 @@ from app.sessions.transaction import RowEnded
 log = logging.getLogger(__name__)
 
 _UNASKED: Any = object()
+
+unknown_id = Namespace().signal("unknown-session-id")
+"""Sent by the application for an id that the ledger does not know, with its `handle` and the `actor`."""
 
 
 class SessionEnded(SessionError):
@@ -140,13 +144,14 @@ class RollcallSession(LazyMapping):
         handle = handle_for(cookie)
         row = None if handle is None else self._ledger.open(handle)
         self._handle = handle or b""
-        if handle is not None and row is None:
-            metrics.UNKNOWN_IDS.inc()
         if row is None or not row.live:
             self._row = None
             self._ended_id = None if row is None else row.id
         else:
             self._be(row)
+        if handle is not None and row is None:
+            metrics.UNKNOWN_IDS.inc()
+            unknown_id.send(self._app, handle=handle, actor=self._visitor())
 
     def _be(self, row: AnyRow, *, fresh: bool = False) -> None:
         interval = self._system.policy.touch_interval
@@ -292,10 +297,11 @@ class RollcallSession(LazyMapping):
 
     def actor(self) -> Actor:
         """Return who acts in this request, for the trail: its person, or a visitor."""
-        if self.principal is None:
-            request_id = self._request.environ.get(REQUEST_ID)
-            return Actor("visitor", "", ip=self.client.ip, request_id=request_id)
-        return self.principal.actor()
+        return self._visitor() if self.principal is None else self.principal.actor()
+
+    def _visitor(self) -> Actor:
+        request_id = self._request.environ.get(REQUEST_ID)
+        return Actor("visitor", "", ip=self.client.ip, request_id=request_id)
 
     # At the end of the request
 
