@@ -52,6 +52,33 @@ def test_the_table_of_settings_is_what_the_code_reads():
     assert documented == expected
 
 
+def test_every_setting_says_what_it_protects_and_when_to_change_it():
+    """Below its group's table: "- `NAME` protects this. Change it when that." """
+    page = texts()["docs/configuration.md"]
+    entry = re.compile(r"^- `([A-Z_]+)` protects (.+?)\. Change it when (.+?)\.$", re.MULTILINE)
+    said: dict[str, list[str]] = {}
+    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        unwrapped = section.replace("\n  ", " ")
+        said[section.partition("\n")[0]] = [name for name, *_ in entry.findall(unwrapped)]
+    assert said == {group: [s.name for s in settings] for group, settings in config.GROUPS.items()}
+
+
+def test_the_table_of_roles_has_the_defaults():
+    row = re.compile(
+        r"^\| (\w+) \| (\d+) s \| (\d+) s \| (\d+) \| (\w+) \| (\w+) \|$", re.MULTILINE
+    )
+    documented = {role: rest for role, *rest in row.findall(texts()["docs/configuration.md"])}
+    given = {
+        "SECRET_KEY": "0123456789abcdef" * 2,
+        "DATABASE_URL": "sqlite:///a",
+        "REDIS_URL": "redis://a",
+    }
+    values = config.load(None, given, Path("/nowhere"))
+    columns = ("IDLE_TIMEOUT", "ABSOLUTE_TIMEOUT", "LIMIT", "LIMIT_POLICY", "STORE")
+    by_role = [values[f"SESSION_{column}_BY_ROLE"] for column in columns]
+    assert documented == {role: [str(column[role]) for column in by_role] for role in config.ROLES}
+
+
 def test_the_example_environment_has_every_setting_with_its_default():
     lines = re.findall(r"^#([A-Z_]+)=(.*)$", texts()[".env.example"], re.MULTILINE)
     assert dict(lines) == {s.name: written(s.default) for s in config.SETTINGS}
