@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What a whole run of the tests logged, until its last step has read it.
+LOGS := $(CURDIR)/.test-logs
 INSTALL := $(PIP) install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
@@ -15,12 +17,18 @@ help: ## List the commands
 run: $(VENV)/runtime.stamp $(VENV)/embedded.stamp ## Start the site, its stores and its worker; Ctrl-C ends them
 	@exec $(BIN)/python -m app.cli.run
 
+demo: $(VENV)/runtime.stamp $(VENV)/embedded.stamp ## The same with simulated people, in a folder of its own
+	@exec $(BIN)/python -m demo $(ARGS)
+
 test: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Run the tests; ARGS="-k name" selects
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
-	@$(BIN)/python -m pytest tests/faults # they hold answers to a second, so nothing else may run
+	@rm -rf $(LOGS) && mkdir -m 700 $(LOGS)
+	@TEST_LOGS=$(LOGS) $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	@TEST_LOGS=$(LOGS) $(BIN)/python -m pytest tests/faults # they hold answers to a second, so nothing else may run
+	@TEST_LOGS=$(LOGS) $(BIN)/python -m pytest tests/logged/everything.py
+	@rm -rf $(LOGS)
 endif
 
 lint: $(VENV)/dev.stamp ## Check style, types and the direction of imports

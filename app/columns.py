@@ -89,7 +89,7 @@ class clock(FunctionElement[datetime]):  # noqa: N801 - it reads as SQL
 
 @dataclass
 class Skew:
-    """How far tests have moved the clock of this process, in seconds. Zero outside tests."""
+    """How far the clock of this process is moved, in seconds: by tests, and to make the demo's past."""
 
     seconds: float = 0.0
 

@@ -15,6 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.logged import keeping
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("app", "migrations", "static", "templates", "config.py", "wsgi.py", "gunicorn.conf.py")
 OURS = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "FLASK_", "ADMIN_")
@@ -27,14 +29,18 @@ PATIENCE = 60.0
 class Run:
     """One `make run`, without make: what the Makefile starts when everything is installed."""
 
+    command: tuple[str, ...] = ("-m", "app.cli.run")
+
     def __init__(self, root: Path, **environ: str) -> None:
         self.root = root
         self.port = free_port()
         self.environ = clean_environment(PORT=str(self.port), **environ)
         self.printed = root / "printed.txt"
+        self.printed.unlink(missing_ok=True)
+        keeping.place(self.printed, type(self).__name__)
         with self.printed.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli.run"],
+                [sys.executable, *self.command],
                 cwd=root, env=self.environ, stdout=out, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -115,9 +121,9 @@ def copy(tmp_path: Path) -> Path:
     return copy_to(tmp_path / "rollcall")
 
 
-def copy_to(root: Path) -> Path:
+def copy_to(root: Path, *more: str) -> Path:
     root.mkdir(parents=True)
-    for part in PARTS:
+    for part in (*PARTS, *more):
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -1,0 +1,222 @@
+"""`make demo`, as a person uses it: started, looked at, ended and started again."""
+
+import re
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from demo.browser import Browser, Page
+from demo.cast import VISITORS, Person
+from demo.history import NOTES
+from demo.places import Place
+from demo.visits import After, Visit
+from tests.test_make_run import (
+    PATIENCE,
+    Run,
+    clean_environment,
+    copy_to,
+    free_port,
+    processes_in,
+    wait_until,
+)
+
+FEW = ("-m", "demo", "--members", "14", "--staff", "8")
+HERE = Place("198.18.0.7", "curl/8.14.1")
+_ROWS = re.compile(r"([\d,]+) (?:signed-in|ended) sessions? of")
+
+
+# Chances that make `Visit.step` do one certain thing.
+SIGN_OUT, PASSWORD_CHANGE, THEME, WRITE, FORBIDDEN, READ = 0.01, 0.0502, 0.06, 0.1, 0.222, 0.5
+
+
+class Always(Random):
+    """A chance that always turns out alike."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+class Demo(Run):
+    """One `make demo` of a few people, without make."""
+
+    command = FEW
+
+    @property
+    def sign_ins(self) -> dict[str, str]:
+        """The names and passwords that it prints."""
+        return dict(re.findall(r"^  (demo-\w+) +(\S+) ", self.text, re.MULTILINE))
+
+    def visit(self, name: str, chance: Always) -> Visit:
+        """Return a visit whose chances are the test's."""
+        person = Person(name, VISITORS[name], (HERE,))
+        url = f"http://127.0.0.1:{self.port}/"
+        return Visit(person, Browser(url, HERE, lambda: None), self.sign_ins[name], chance)
+
+    def as_visitor(self, name: str, place: Place = HERE) -> Browser:
+        browser = Browser(f"http://127.0.0.1:{self.port}/", place, lambda: None)
+        form = {"username": name, "password": self.sign_ins[name], "next": ""}
+        page = browser.post(browser.get("/login"), "/login", form)
+        assert not page.asks_to_sign_in, page.text
+        return browser
+
+
+def count(page: Page) -> int:
+    found = _ROWS.search(page.text)
+    assert found is not None, page.text
+    return int(found[1].replace(",", ""))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_to(tmp_path_factory.mktemp("demo") / "rollcall", "demo")
+
+
+@pytest.fixture(scope="module")
+def first(root: Path) -> Iterator[Demo]:
+    """The first start, which several tests look at; the last test ends it and starts another."""
+    demo = Demo(root)
+    try:
+        yield demo.until_up()
+    finally:
+        if demo.process.poll() is None:
+            demo.end()
+
+
+def test_it_prints_a_sign_in_for_each_role_and_each_signs_in(first):
+    assert set(first.sign_ins) == set(VISITORS)
+    for name in first.sign_ins:
+        page = first.as_visitor(name).get("/account/sessions")
+        assert (page.status, page.path) == (200, "/account/sessions")
+
+
+def test_the_password_lies_in_the_demos_own_folder_for_its_owner_alone(first, root):
+    password = root / "instance-demo" / "password"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert {password.read_text()} == set(first.sign_ins.values())
+    assert not (root / "instance").exists()
+
+
+def test_the_lists_are_full_at_once(first):
+    admin = first.as_visitor("demo-admin")
+    assert count(admin.get("/admin/sessions?state=ended")) > 30
+    ended = admin.get("/admin/sessions?state=ended&format=csv").text
+    for reason in ("signed_out", "revoked", "superseded", "idle_timeout", "absolute_timeout"):
+        assert f",{reason}," in ended
+    assert "user.disabled" in admin.get("/admin/audit?format=csv").text
+    assert admin.get("/admin/revocations?format=csv").text.count("\n") > 3
+
+
+def test_people_come_by_the_form_from_their_own_addresses_and_browsers(first):
+    admin = first.as_visitor("demo-admin")
+
+    def came() -> list[str]:
+        lines = admin.get("/admin/audit?verb=session.signed_in&format=csv").text.splitlines()
+        return [line for line in lines if "Mozilla" in line][:4]
+
+    before = set(came())
+    wait_until(lambda: not before & set(came()))
+    assert all("127.0.0.1" not in line for line in came())
+    live = admin.get("/admin/sessions").text
+    assert re.search(r"10\.\d+\.\d+\.\d+|192\.0\.2|198\.51\.100|203\.0\.113|2001:db8", live)
+
+
+def test_a_person_reads_writes_changes_the_password_and_signs_out(first):
+    chance = Always(READ)
+    visit = first.visit("demo-member", chance)
+    assert visit.sign_in()
+    for chance.value in (WRITE, THEME, PASSWORD_CHANGE, FORBIDDEN, READ):
+        assert visit.step() is After.GOES_ON
+    assert any(note in unescape(visit.browser.get("/").text) for note in NOTES)
+    trail = first.as_visitor("demo-auditor").get("/admin/audit?who=demo-member&format=csv").text
+    assert "user.password_changed" in trail
+    assert "access.refused" in trail
+    chance.value = SIGN_OUT
+    assert visit.step() is After.SIGNED_OUT
+
+
+def test_staff_revoke_through_the_pages_and_the_person_finds_out(first):
+    member = first.visit("demo-member", Always(READ))
+    assert member.sign_in()
+    operator = first.visit("demo-operator", Always(READ))
+    assert operator.sign_in()
+    assert operator.revoke_one("demo-member") is After.GOES_ON
+    assert member.step() is After.WAS_ENDED
+    assert member.sign_in()
+    assert operator.revoke_members_at(HERE.ip) is After.GOES_ON
+    assert member.step() is After.WAS_ENDED
+    done = operator.browser.get("/admin/revocations?format=csv").text
+    assert "demo-operator" in done
+
+
+def test_staff_type_the_count_where_staff_are_among_the_targets(first):
+    viewer = first.visit("demo-viewer", Always(READ))
+    assert viewer.sign_in()
+    admin = first.visit("demo-admin", Always(READ))
+    assert admin.sign_in()
+    assert admin.revoke_one("demo-viewer") is After.GOES_ON
+    assert viewer.step() is After.WAS_ENDED
+
+
+def test_flask_works_on_the_demo_with_its_settings(first, root):
+    lines = (root / "instance-demo" / "run.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines)
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "users", "list"], cwd=root,
+        env=clean_environment(**given), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "demo-viewer" in done.stdout
+
+
+def test_a_second_start_goes_on_and_lays_nothing_down_again(first, root):
+    admin = first.as_visitor("demo-admin")
+    created = admin.get("/admin/audit?verb=user.created&format=csv").text
+    sign_ins = first.sign_ins
+    assert first.end() == 0
+    assert "Traceback" not in first.text
+    assert processes_in(root) == []
+
+    second = Demo(root).until_up()
+    try:
+        assert "The demo goes on" in second.text
+        assert second.sign_ins == sign_ins
+        again = second.as_visitor("demo-admin")
+        assert again.get("/admin/audit?verb=user.created&format=csv").text == created
+    finally:
+        assert second.end() == 0
+    assert processes_in(root) == []
+
+
+def test_people_of_another_demo_are_left_alone(root):
+    done = refused(root, "--members", "15", "--staff", "8")
+    assert "rm -r instance-demo" in done.stderr
+
+
+def test_a_taken_port_is_named_with_what_to_type(root):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = refused(root, *FEW[2:], PORT=str(taken.getsockname()[1]))
+    assert re.search(r"Port \d+ cannot be used.* PORT=\d+ make demo", done.stderr)
+
+
+def refused(root: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Start a demo that is expected to refuse, and to leave nothing behind."""
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", *arguments], cwd=root,
+        env=clean_environment(**{"PORT": str(free_port())} | environ),
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert processes_in(root) == []
+    return done
