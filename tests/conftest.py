@@ -11,8 +11,16 @@ from app.columns import skew
 from app.sessions.stores import ServedStore
 from tests import servers
 from tests import site as site_module
+from tests.logged import keeping
 from tests.site import Site
 from tests.stores import KINDS, with_payload_table
+
+
+@pytest.fixture(scope="session", autouse=True)
+def everything_is_kept() -> Iterator[None]:
+    """Keep what the applications log, for the last step of `make test`."""
+    with keeping.own_lines():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ import pytest
 import redis
 from sqlalchemy import make_url
 
+from tests.logged import keeping
+
 STARTING = 30.0
 """Seconds that a server may take to answer."""
 
@@ -71,6 +73,7 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
+        keeping.place(self.directory / "log", type(self).__name__)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(), cwd=self.directory, stdout=log, stderr=log

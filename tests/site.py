@@ -23,6 +23,7 @@ from app.people.passwords import hash_password
 from app.sessions.models import UserSession
 from app.sessions.stores.engines import database_url
 from app.sessions.system import SessionSystem, system_of
+from tests.logged import keeping
 
 PASSWORD = "correct horse battery staple"
 CAST = {
@@ -133,6 +134,7 @@ class Browser:
         """Return the CSRF token of the form on a page."""
         found = _TOKEN.search(self.client.get(path).text)
         assert found, f"no form on {path}"
+        keeping.note(found[1])
         return found[1]
 
     def post(
@@ -145,7 +147,9 @@ class Browser:
     ) -> TestResponse:
         """Post a form as the page at `form` (the path itself by default) offers it."""
         values = {"csrf_token": self.token(form or path), **(data or {})}
-        return self.client.post(path, data=values, **options)
+        response = self.client.post(path, data=values, **options)
+        keeping.note(self.cookie)
+        return response
 
     def sign_in(self, name: str, password: str = PASSWORD) -> TestResponse:
         return self.post("/login", {"username": name, "password": password})

@@ -24,6 +24,7 @@ import pytest
 
 from tests import servers
 from tests.deploy import compose
+from tests.logged import keeping
 
 HOST = "rollcall.test"
 PATIENCE = 90.0
@@ -74,6 +75,7 @@ class Service:
 
     def give_away(self) -> None:
         self.root.mkdir(exist_ok=True)
+        keeping.place(self.log, f"deployed-{self.name}")
         self.log.touch()
         if self.account is not None:
             # The log too: a container's standard output belongs to its user.
@@ -159,6 +161,7 @@ class Service:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
+        keeping.keep(err, f"deployed-{self.name}")
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     @property
@@ -238,6 +241,9 @@ class Plain:
         self.secrets = directory / "secrets"
         make_secrets(self.secrets)
         make_certificate(self.secrets)
+        for file in self.secrets.iterdir():
+            if file.name.endswith(("password", "secret_key")):
+                keeping.note(file.read_text().strip())
         self.image = directory / "image"
         self._build()
         environ = {

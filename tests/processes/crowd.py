@@ -17,6 +17,7 @@ from app import create_app
 from app.audit.trail import Actor
 from app.auth.sign_in import SessionLimitReached, sign_in
 from app.sessions.revocation import revoke
+from tests.logged import keeping
 from tests.processes.barrier import PATIENCE, Barrier, wait_at
 from tests.processes.served import verified
 from tests.processes.web import ROOT, environment
@@ -95,6 +96,7 @@ class Crowd:
             came: Counter[str] = Counter()
             for process in processes:
                 out, err = process.communicate(timeout=2 * PATIENCE)
+                keeping.keep(err, "Crowd")
                 assert process.returncode == 0, err
                 came.update(json.loads(out))
             return came

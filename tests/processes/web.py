@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.logged import keeping
 from tests.processes.barrier import PATIENCE
 from tests.processes.served import BARRIER, SETTINGS
 from tests.servers import free_port, wait_until
@@ -94,6 +95,7 @@ class Web:
                 self.process.kill()
                 self.process.wait()
         self._pump.shutdown()
+        keeping.keep(self.printed, type(self).__name__)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -151,6 +153,7 @@ class Person:
 
     def _keep(self, answer: Answer) -> Answer:
         for name, value in answer.cookies.items():
+            keeping.note(value if "session" in name else None)
             if value:
                 self.cookies[name] = value
             else:
@@ -165,6 +168,7 @@ class Person:
         page = self.get(web, form or path)
         token = _TOKEN.search(page.text)
         assert token, f"no form on {form or path}: {page.status} {page.text}"
+        keeping.note(token[1])
         return self._keep(self.ask(web, "POST", path, {"csrf_token": token[1], **values}))
 
     def start(self, web: Web, path: str) -> "Future[Answer]":
