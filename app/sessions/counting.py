@@ -10,9 +10,10 @@ from app import metrics
 from app.audit.models import Verb
 from app.audit.trail import Event
 from app.sessions.models import EndReason, RevocationReason
+from app.sessions.stores.configured import BUILDERS
 
 _OTHER = "other"
-_REASONS = {"", "redis", "sql", *EndReason, *RevocationReason}
+_REASONS = {"", *BUILDERS, *EndReason, *RevocationReason}
 _RESULTS = {"ok", "failed", "denied", "refused", "alarm"}
 _ENDS = {
     Verb.SIGNED_OUT,
