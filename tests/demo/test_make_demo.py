@@ -27,6 +27,8 @@ from tests.test_make_run import (
     wait_until,
 )
 
+pytestmark = pytest.mark.admin
+
 FEW = ("-m", "demo", "--members", "14", "--staff", "8")
 HERE = Place("198.18.0.7", "curl/8.14.1")
 _ROWS = re.compile(r"([\d,]+) (?:signed-in|ended) sessions? of")
