@@ -2,17 +2,24 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, text
 
+from app import metrics
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.auth.changes import change_role, disable_user
+from app.cli.passes import Passes
+from app.monitoring import Asked
 from app.sessions import revocation, upkeep
 from app.sessions.models import EndReason, UserSession
 from app.sessions.store import StoreUnavailable
+from app.sessions.system import system
+from app.sessions.upkeep import Pass
 from tests.servers import RedisServer
 from tests.sessions.test_revocation import commanding, start
 from tests.site import PASSWORD, Browser, Site, clock_moved
@@ -20,6 +27,7 @@ from tests.site import PASSWORD, Browser, Site, clock_moved
 MakeSite = Callable[..., Site]
 TOKEN = "a-scraper-knows-this-and-nobody-else"
 ADDRESS = "198.51.100.77"
+ROOT = Path(__file__).parent.parent
 
 
 def read(body: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -321,3 +329,30 @@ def test_a_silent_database_leaves_the_counts_of_the_process(
     assert scrapes.now("rollcall_up", dependency="database") == 0
     assert scrapes.now("rollcall_live_sessions", store="sql", role="admin") is None
     assert scrapes.now("rollcall_sign_ins_total", result="ok") is not None
+
+
+def described() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return every metric that there is: its type and labels by the name that the page gives it."""
+    made = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
+    families = [(each.describe()[0], each._labelnames) for each in made]
+    passes = Passes()
+    passes.finished(Pass(), 0.1)
+    for asked in (Asked(system), passes):
+        families += [(each, tuple(each._labelnames)) for each in asked.collect()]  # type: ignore[attr-defined]
+    return {
+        each.name + "_total" * (each.type == "counter"): (each.type, tuple(labels))
+        for each, labels in families
+    }
+
+
+def test_the_page_describes_every_metric_and_no_other(site: Site) -> None:
+    with site.app.app_context():
+        expected = described()
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| `(rollcall_\w+)` \| (\w+) \| (.*?) ?\| .+ \|$", page, re.MULTILINE)
+    documented = {
+        name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows
+    }
+    assert documented == expected
+    parts = {f"{name}{end}" for name in expected for end in ("", "_count", "_sum", "_bucket")}
+    assert set(re.findall(r"\brollcall_\w+", page)) <= parts
