@@ -86,6 +86,7 @@ def test_a_broken_store_is_rejected(folder: Path, old: str, new: str, caught_by:
     assert re.search(rf"^FAILED \S+::{caught_by}", printed, re.MULTILINE), printed
 
 
+@pytest.mark.admin
 def test_the_store_of_the_page_carries_a_persons_session(folder: Path) -> None:
     (folder / "tests/test_onefile.py").write_text(AT_WORK)
     code, printed = run_tests(folder, ["tests/test_onefile.py"], stop=True)
