@@ -1,4 +1,4 @@
-"""Read the pages: sections, and the code in them, which tests run as it stands."""
+"""Read a page of facts: its sections, and the code in them, which the tests run as it stands."""
 
 import re
 from dataclasses import dataclass
@@ -6,30 +6,25 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"`([\w./-]+\.\w+)`")
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the last file named before it."""
+    """A fenced block: its language, its text, and how many lines of the page stand before it."""
 
     language: str
     text: str
-    file: str
-    line: int
+    lines_before: int
 
 
 @dataclass(frozen=True)
 class Section:
-    """What stands under a heading of the second level. `line` is that of the heading."""
+    """What stands under a heading of the second level."""
 
     heading: str
     text: str
-    line: int
-
-    @property
-    def blocks(self) -> list[Block]:
-        return _blocks(self.text, self.line)
+    blocks: tuple[Block, ...]
 
 
 def page(name: str) -> str:
@@ -38,29 +33,16 @@ def page(name: str) -> str:
 
 def sections(text: str) -> list[Section]:
     """Return the sections of a page, in order."""
-    starts = list(re.finditer(r"^## (.+)$", text, re.MULTILINE))
+    starts = list(_HEADING.finditer(text))
     ends = [start.start() for start in starts[1:]] + [len(text)]
     return [
-        Section(start[1], text[start.end() : end], text.count("\n", 0, start.start()) + 1)
+        Section(start[1], text[start.end() : end], tuple(_blocks(text, start.end(), end)))
         for start, end in zip(starts, ends, strict=True)
     ]
 
 
-def _blocks(text: str, line: int) -> list[Block]:
-    found = []
-    for match in _BLOCK.finditer(text):
-        files = _FILE.findall(text, 0, match.start())
-        at = line + text.count("\n", 0, match.start()) + 1
-        found.append(Block(match[1], match[2], files[-1] if files else "", at))
-    return found
-
-
-def applied(diff: str, text: str) -> str:
-    """Return a text changed as a diff says. What a hunk changes must stand there once; `@@` begins the next."""
-    for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE):
-        lines = hunk.splitlines(keepends=True)
-        old = "".join(line[1:] for line in lines if line[0] in " -")
-        new = "".join(line[1:] for line in lines if line[0] in " +")
-        assert text.count(old) == 1, f"not there exactly once:\n{old}"
-        text = text.replace(old, new)
-    return text
+def _blocks(text: str, start: int, end: int) -> list[Block]:
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start(2)))
+        for found in _BLOCK.finditer(text, start, end)
+    ]

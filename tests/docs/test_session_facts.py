@@ -119,7 +119,7 @@ def proofs(fact: Section) -> list[Block]:
 def test_the_fact_is_so(fact: Section, request: pytest.FixtureRequest) -> None:
     for proof in proofs(fact):
         # Numbered as in the page, so that a failure names the line to look at.
-        tree = ast.parse("\n" * proof.line + proof.text, str(DOCS / "session-facts.md"))
+        tree = ast.parse("\n" * proof.lines_before + proof.text, str(DOCS / "session-facts.md"))
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         values = {name: request.getfixturevalue(name) for name in sorted(names & GIVEN)}
         exec(compile(tree, str(DOCS / "session-facts.md"), "exec"), values | HELPERS)

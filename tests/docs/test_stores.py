@@ -4,17 +4,20 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from flask import Flask
 from flask_session.filesystem import FileSystemSessionInterface
 
 import config
-from tests.docs.facts import applied, page, sections
-from tests.sabotage.run import copies, run_tests
+from tests.docs import guide
+from tests.docs.facts import page, sections
+from tests.sabotage.run import run_tests
 from tests.stores import KINDS
 
 SECTIONS = {section.heading: section for section in sections(page("stores.md"))}
+(STEPS,) = [part.steps for part in guide.read(page("stores.md")) if part.title == "Add a store"]
 CONTRACT = "tests/sessions/stores/test_contract.py"
 AT_WORK = '''
 """A person whose session lies in the page's store."""
@@ -42,14 +45,12 @@ SAVE_CREATES = """        if not held:
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A copy of the project in which a reader has followed the page."""
-    with copies() as (first, *_):
-        for block in SECTIONS["Add a store"].blocks:
-            file = first / block.file
-            if block.language == "python":
-                file.write_text(block.text)
-            elif block.language == "diff":
-                file.write_text(applied(block.text, file.read_text()))
-        yield first
+    with TemporaryDirectory(prefix="rollcall-page-") as temporary:
+        made = guide.copy_of_the_project(Path(temporary))
+        for step in STEPS:
+            if step.what != "console":
+                guide.carry_out(step, made)
+        yield made
 
 
 def judged(folder: Path, among: str = "onefile") -> tuple[int, str]:
@@ -94,7 +95,7 @@ def test_the_store_of_the_page_carries_a_persons_session(folder: Path) -> None:
 
 
 def test_the_command_of_the_page_is_the_one_that_was_run() -> None:
-    (command,) = [b.text for b in SECTIONS["Add a store"].blocks if b.language == "console"]
+    (command,) = [step.text for step in STEPS if step.what == "console"]
     assert command == f"$ .venv/bin/python -m pytest {CONTRACT} -k onefile\n"
 
 
