@@ -9,7 +9,7 @@ LOGS := $(CURDIR)/.test-logs
 INSTALL := $(PIP) install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help migration run test lint bench sabotage lock
+.PHONY: help migration run demo test lint bench sabotage lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

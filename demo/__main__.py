@@ -83,7 +83,7 @@ def _settle(cast: list[Person], random: Random, app: Flask) -> list[str]:
 
 
 def _welcome(password: str) -> list[str]:
-    rows = [f"  {name:<15} {password}   {what}" for name, what in _PAGES.items()]
+    rows = [f"  {name:<15} {password}   {what}" for name, what in _MAY.items()]
     return [
         "",
         "Sign in as one of these. This is a demo on your own machine, so the password is printed:",
@@ -94,7 +94,7 @@ def _welcome(password: str) -> list[str]:
     ]
 
 
-_PAGES = {
+_MAY = {
     "demo-admin": "sees and may do everything",
     "demo-operator": "ends sessions",
     "demo-auditor": "reads the audit trail",

@@ -25,8 +25,8 @@ LENGTH = timedelta(hours=48)
 
 # How likely somebody signs in, by the hour of the machine's day: the night, two peaks, a long evening.
 _BY_HOUR = (2, 1, 1, 1, 1, 2, 4, 7, 11, 12, 11, 10, 8, 9, 11, 11, 9, 7, 6, 5, 5, 4, 3, 2)
-_LONG_VISIT = 75 * 60.0
-_SHORT_VISIT = 25 * 60.0
+_LONG_VISIT = 45 * 60.0
+_SHORT_VISIT = 18 * 60.0
 _LONGEST = 3
 """So many people stay until the absolute deadline."""
 

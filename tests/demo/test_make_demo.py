@@ -19,6 +19,7 @@ from demo.places import Place
 from demo.visits import After, Visit
 from tests.test_make_run import (
     PATIENCE,
+    ROOT,
     Run,
     clean_environment,
     copy_to,
@@ -209,6 +210,13 @@ def test_a_taken_port_is_named_with_what_to_type(root):
         taken.listen()
         done = refused(root, *FEW[2:], PORT=str(taken.getsockname()[1]))
     assert re.search(r"Port \d+ cannot be used.* PORT=\d+ make demo", done.stderr)
+
+
+def test_make_starts_it_though_there_is_a_folder_of_that_name():
+    done = subprocess.run(
+        ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "python -m demo" in done.stdout
 
 
 def refused(root: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
