@@ -214,6 +214,7 @@ def test_calls_to_servers_are_timed_by_store_and_operation(site: Site, scrapes: 
     assert "other" not in site.browser().get("/metrics").text.partition("store_seconds_bucket")[2]
 
 
+@pytest.mark.admin
 def test_a_request_is_timed_by_its_route_and_never_by_its_path(
     site: Site, scrapes: Scrapes
 ) -> None:

@@ -358,7 +358,7 @@ def test_the_sites_name_is_on_pages_of_visitors_and_of_people(
     make_site: Callable[..., Site],
 ) -> None:
     site = make_site(SITE_NAME="Tea & Milk")
-    for page in (site.browser().get("/"), site.signed_in("ada").get("/admin/")):
+    for page in (site.browser().get("/"), site.signed_in("ada").get("/account/sessions")):
         assert '<a class="brand" href="/">Tea &amp; Milk</a>' in page.text
         assert " · Tea &amp; Milk</title>" in page.text
         assert "Rollcall" not in page.text
