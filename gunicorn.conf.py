@@ -30,17 +30,22 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def on_starting(server: Any) -> None:
-    """Make the folder of the metrics, and say that development is no place for real people's sessions."""
-    server.rollcall_folder = None
-    if named := os.environ.get(_FOLDER):
-        Path(named).mkdir(parents=True, exist_ok=True)
-    else:
-        server.rollcall_folder = os.environ[_FOLDER] = tempfile.mkdtemp(prefix="rollcall-metrics-")
+    """Say that development is no place for real people's sessions."""
     if one("ROLLCALL_ENV") == "development":
         server.log.warning(
             "DEVELOPMENT: cookies go over plain HTTP, without Secure and the __Host- prefix. "
             "Never serve other people like this; set ROLLCALL_ENV=production."
         )
+
+
+def when_ready(server: Any) -> None:
+    """Make the folder of the metrics, before there are processes that count."""
+    # Remembered by the server, which a reload of this file does not forget.
+    server.rollcall_folder = None
+    if named := os.environ.get(_FOLDER):
+        Path(named).mkdir(parents=True, exist_ok=True)
+    else:
+        server.rollcall_folder = os.environ[_FOLDER] = tempfile.mkdtemp(prefix="rollcall-metrics-")
 
 
 def child_exit(_server: Any, worker: Any) -> None:

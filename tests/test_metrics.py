@@ -1,6 +1,9 @@
 """What /metrics says, and to whom: counts of what was committed, and never anybody's name or id."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -330,6 +333,19 @@ def test_a_silent_database_leaves_the_counts_of_the_process(
     assert scrapes.now("rollcall_up", dependency="database") == 0
     assert scrapes.now("rollcall_live_sessions", store="sql", role="admin") is None
     assert scrapes.now("rollcall_sign_ins_total", result="ok") is not None
+
+
+def test_a_command_needs_no_folder_of_counts(tmp_path: Path) -> None:
+    """Not even if the environment names the web server's."""
+    environ = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "nowhere")}
+    environ |= {"ROLLCALL_ENV": "development", "SECRET_KEY": "x", "SESSION_TYPE": "sqlalchemy"}
+    environ |= {"DATABASE_URL": f"sqlite:///{tmp_path}/a.db", "FLASK_APP": "wsgi.py"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "config"],
+        cwd=ROOT, env=environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "nowhere").exists()
 
 
 def described() -> dict[str, tuple[str, tuple[str, ...]]]:

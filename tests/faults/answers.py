@@ -12,6 +12,7 @@ from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from app.sessions.stores.breaker import Breaker
+from app.sessions.wsgi import Deadline
 from tests.faults.proxy import Mode, Proxy
 from tests.servers import PostgresServer, RedisServer
 from tests.site import PASSWORD, Browser, Site
@@ -46,6 +47,8 @@ def failing(fault: str, proxy: Proxy, server: RedisServer | PostgresServer) -> I
 def patient(site: Site) -> Iterator[None]:
     """Give requests all the time they want for the block: it prepares a test on a busy machine."""
     deadline: Any = site.app.wsgi_app
+    while not isinstance(deadline, Deadline):
+        deadline = deadline._app
     seconds, deadline._seconds = deadline._seconds, 30.0
     try:
         yield

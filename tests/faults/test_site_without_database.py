@@ -117,6 +117,10 @@ def test_every_page_is_an_honest_503_in_time_and_nobody_is_signed_out(
         ready = alice.get("/readyz")
         assert ready.status_code == 503
         assert ready.json["dependencies"]["database"] == {"ok": False}
+        behind.set_breakers(breaker)
+        scraped = alice.get("/metrics")
+        assert scraped.status_code == 200
+        assert 'rollcall_up{dependency="database"} 0.0' in scraped.text
     wait_until(lambda: is_well(alice) and is_well(ops), RETURN)
 
 

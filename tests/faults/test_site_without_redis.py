@@ -83,6 +83,11 @@ def test_a_member_gets_a_503_in_time_and_is_not_signed_out(
         assert ready.status_code == 503
         assert ready.json["dependencies"]["redis"] == {"ok": False}
         assert ready.json["dependencies"]["database"]["ok"] is True
+        set_breakers(site, breaker)
+        scraped = alice.get("/metrics")
+        assert scraped.status_code == 200
+        assert 'rollcall_up{dependency="redis"} 0.0' in scraped.text
+        assert 'rollcall_up{dependency="database"} 1.0' in scraped.text
     wait_until(lambda: is_well(alice), RETURN)
     assert [row.ended_at for row in site.rows()] == [None]
 
