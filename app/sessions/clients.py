@@ -58,4 +58,6 @@ def client_in_words(header: str) -> str:
         return header.split("/", maxsplit=1)[0].strip()[:40] or "unknown client"
     major = parsed.user_agent.major
     browser = f"{parsed.user_agent.family} {major}" if major else parsed.user_agent.family
-    return (f"{browser} on {parsed.os.family}" if parsed.os else browser)[:80]
+    # The list of patterns keeps the name that the system had until 2016.
+    system = parsed.os and parsed.os.family.replace("Mac OS X", "macOS")
+    return (f"{browser} on {system}" if system else browser)[:80]

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from app.auth.throttle import network_of
-from app.sessions.clients import Client, ip_key
+from app.sessions.clients import Client, client_in_words, ip_key
 from app.sessions.search import FilterError, _from_cursor
 from tests.site import Site
 
@@ -22,6 +22,25 @@ def test_an_ipv4_address_that_ipv6_carries_is_itself_again():
     assert ip_key("::ffff:10.0.0.1") == ip_key("10.0.0.1")
     first, second = (Client.of(f"::ffff:{ip}", "").ip for ip in ("10.0.0.1", "203.0.113.9"))
     assert network_of(first) != network_of(second)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:144.0) Gecko/20100101 Firefox/144.0",
+            "Firefox 144 on macOS",
+        ),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
+            "Firefox 144 on Linux",
+        ),
+        ("backup-script/2", "backup-script"),
+        ("", "unknown client"),
+    ],
+)
+def test_a_client_is_told_in_words(header: str, words: str) -> None:
+    assert client_in_words(header) == words
 
 
 def test_a_trusted_proxy_that_names_no_address_lets_people_sign_in(make_site):
