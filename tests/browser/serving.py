@@ -186,7 +186,6 @@ def serve(
     database: str,
     valkey: RedisServer,
     certificate: Certificate | None = None,
-    limits: dict[str, str] = LIMITS,
 ) -> Served:
     """Start the site on a migrated database with the cast in it; with a certificate as in production."""
     environ = {
@@ -194,9 +193,9 @@ def serve(
         "SECRET_KEY": SECRET,
         "DATABASE_URL": database,
         "REDIS_URL": valkey.url,
-        "SESSION_LIMIT_BY_ROLE": ",".join(f"{role}={limit}" for role, limit in limits.items()),
+        "SESSION_LIMIT_BY_ROLE": ",".join(f"{role}={limit}" for role, limit in LIMITS.items()),
         "TRUSTED_PROXIES": "0" if certificate is None else "1",
     }
-    site = Site(create_app(settings(database, valkey.url, SESSION_LIMIT_BY_ROLE=limits)))
+    site = Site(create_app(settings(database, valkey.url, SESSION_LIMIT_BY_ROLE=LIMITS)))
     web = WebServer(environ)
     return Served(web, valkey, site, TlsProxy(web, certificate) if certificate else None)
