@@ -67,8 +67,8 @@ class Incidents:
         """Spread everything over the window; `moment` returns a random one, likelier by day."""
         for number in range(max(4, len(self._people) // 10)):
             at = moment()
-            if number % 3 == 0:
-                self._somebody(at)
+            if number < 4 or number % 3 == 0:
+                self._somebody(at)  # or at a quiet hour there may be nobody to revoke
             self._revoke(at, self._one_member)
         for office in self._random.sample(OFFICES, 2):
             where = SessionFilter(ip=f"{office}.0/24", role=Role.MEMBER)

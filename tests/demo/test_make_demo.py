@@ -116,7 +116,7 @@ def test_the_lists_are_full_at_once(first):
     for reason in ("signed_out", "revoked", "superseded", "idle_timeout", "absolute_timeout"):
         assert f",{reason}," in ended
     assert "user.disabled" in admin.get("/admin/audit?format=csv").text
-    assert admin.get("/admin/revocations?format=csv").text.count("\n") > 3
+    assert admin.get("/admin/revocations?format=csv").text.count("\n") >= 3
 
 
 def test_people_come_by_the_form_from_their_own_addresses_and_browsers(first):
