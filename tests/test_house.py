@@ -9,7 +9,7 @@ import pytest
 import config
 
 ROOT = config.ROOT
-NOT_OURS = {"__pycache__", "instance", "build", "dist", "node_modules"}
+NOT_OURS = {"__pycache__", "instance", "instance-demo", "build", "dist", "node_modules"}
 
 
 def our_files() -> list[Path]:
