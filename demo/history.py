@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
 from flask import Flask
@@ -30,8 +31,8 @@ _SHORT_VISIT = 18 * 60.0
 _LONGEST = 3
 """So many people stay until the absolute deadline."""
 
-_SECOND_BROWSER, _MISTYPED, _WRITES, _SIGN_OUT = 0.12, 0.03, 0.05, 0.45
-"""Probabilities: of a visit, of a sign-in, of a member's request, of a visit's end."""
+_SECOND_BROWSER, _MISTYPED, _SIGN_OUT, _WRITES, _MOVES = 0.12, 0.03, 0.45, 0.05, 0.02
+"""Probabilities: of a visit, of a sign-in, of a visit's end; of a request, the first for members."""
 
 NOTES = (
     "Ask about the invoice of October",
@@ -125,6 +126,9 @@ class History:
             end, gone or end
         ):
             writes = person.role is Role.MEMBER and self._random.random() < _WRITES
+            if self._random.random() < _MOVES:
+                elsewhere = self._random.choice(person.places).ip
+                self._diary.note(seen, partial(visit.move, elsewhere))
             self._note_look(visit, seen, self._random.choice(NOTES) if writes else None)
             last = seen
         if (gone and gone < end) or self._random.random() < _SIGN_OUT:

@@ -25,7 +25,7 @@ from app.sessions.ledger import Principal
 from app.sessions.system import system
 from app.sessions.transaction import TARGET, live
 from demo.cast import Person
-from demo.places import Place
+from demo.places import Place, updated
 
 Act = Callable[[], None]
 
@@ -115,6 +115,10 @@ class Visit:
         """Try to sign in with this password, which is the wrong one."""
         with self.request(), suppress(SignInRefused, Throttled):
             authenticate(self.person.name, typed)
+
+    def move(self, ip: str) -> None:
+        """Go on from another address, with a browser that was updated meanwhile if it was old."""
+        self.place = Place(ip, updated(self.place.user_agent))
 
     def leave(self) -> None:
         """Sign out, unless the session has ended."""

@@ -54,6 +54,13 @@ class Place:
     user_agent: str
 
 
+def updated(user_agent: str) -> str:
+    """Return what a browser calls itself after its update."""
+    for old, new in (("Chrome/141", "Chrome/142"), ("Edg/141", "Edg/142"), ("OS 18_5", "OS 18_6")):
+        user_agent = user_agent.replace(old, new)
+    return user_agent
+
+
 def places(random: Random, number: int) -> tuple[Place, ...]:
     """Return where one person signs in from: the office, home, a phone; few use a script."""
     office = f"{random.choice(OFFICES)}.{random.randint(10, 250)}"
