@@ -33,6 +33,7 @@ def found(kept: Kept) -> list[str]:
         ("connecting to redis://me:sesame@host/0", "password in a URL"),
         ("postgresql://rollcall:p-w_d@127.0.0.1:5432/x", "password in a URL"),
     ],
+    ids=["cookie", "json", "glued", "token", "password", "redis", "postgresql"],
 )
 def test_a_secret_in_any_log_is_found(kept: Kept, line: str, what: str) -> None:
     keeping.note(NOTED)
@@ -51,6 +52,7 @@ def test_a_secret_in_any_log_is_found(kept: Kept, line: str, what: str) -> None:
         f"in {'test_of_a_name_that_happens_to_be_so_long'.ljust(43, 'x')}",
         "sha256 " + "0123456789abcdef" * 4,
     ],
+    ids=["reference", "urls", "long_name", "digest"],
 )
 def test_what_is_no_secret_is_let_be(kept: Kept, line: str) -> None:
     keeping.keep(f"{line}\n", "server")
