@@ -13,6 +13,8 @@ from flask.cli import with_appcontext
 _LONG = 32
 """A secret of at least so many characters may tell how long it is: what was cut short shows."""
 
+# Secret for the password in them; of all other secrets nothing is shown, whatever they look like.
+_URLS = ("DATABASE_URL", "REDIS_URL")
 # Only a URL in this plain form is shown, in part. In any other, a password could stand anywhere.
 _URL = re.compile(
     r"(?P<scheme>[a-z+]+://)(?P<credentials>[^@/?#]*@)?"
@@ -46,17 +48,17 @@ class Setting(Protocol):
 def command(only_changed: bool, as_json: bool) -> None:
     """Print the settings in force and where each came from. `*` marks what is not a default."""
     settings: Iterable[Setting] = current_app.config["ROLLCALL_SETTINGS"]
-    shown = [setting for setting in settings if setting.changed or not only_changed]
+    chosen = [setting for setting in settings if setting.changed or not only_changed]
     if as_json:
-        click.echo(json.dumps({"settings": [_record(setting) for setting in shown]}, indent=2))
+        click.echo(json.dumps({"settings": [_record(setting) for setting in chosen]}, indent=2))
         return
-    name_width = max((len(setting.name) for setting in shown), default=0)
-    source_width = max((len(setting.source) for setting in shown), default=0)
-    for group, members in groupby(shown, key=lambda setting: setting.group):
+    name_width = max((len(setting.name) for setting in chosen), default=0)
+    source_width = max((len(setting.source) for setting in chosen), default=0)
+    for group, members in groupby(chosen, key=lambda setting: setting.group):
         click.echo(f"{group}:")
         for setting in members:
             mark = "*" if setting.changed else " "
-            value = masked(setting.value) if setting.secret else written(setting.value)
+            value = shown(setting)
             told = f"{value} {setting.unit}" if value else "not set"
             click.echo(
                 f"{mark} {setting.name:<{name_width}}  {setting.source:<{source_width}}  {told}".rstrip()
@@ -64,7 +66,7 @@ def command(only_changed: bool, as_json: bool) -> None:
 
 
 def _record(setting: Setting) -> dict[str, object]:
-    value = masked(setting.value) if setting.secret else written(setting.value)
+    value = shown(setting)
     return {
         "group": setting.group,
         "name": setting.name,
@@ -73,6 +75,16 @@ def _record(setting: Setting) -> dict[str, object]:
         "source": setting.source,
         "changed": setting.changed,
     }
+
+
+def shown(setting: Setting) -> str:
+    """Write a value; of a secret what helps and gives nothing away: a URL's server, a key's length."""
+    if not setting.secret:
+        return written(setting.value)
+    if setting.name in _URLS:
+        return server_of(written(setting.value))
+    many = setting.value if isinstance(setting.value, tuple | list) else (setting.value,)
+    return "; ".join(_length_of(written(one)) for one in many)
 
 
 def written(value: object) -> str:
@@ -86,24 +98,17 @@ def written(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def masked(secret: object) -> str:
-    """Say of a secret what helps and gives nothing away: of a URL its server, of a key its length."""
-    if isinstance(secret, tuple | list):
-        return "; ".join(masked(one) for one in secret)
-    text = written(secret)
-    if "://" in text:
-        return _server(text)
-    if not text:
-        return ""
-    return (
-        f"set, {len(text)} characters" if len(text) >= _LONG else f"set, under {_LONG} characters"
-    )
+def _length_of(secret: str) -> str:
+    if len(secret) < _LONG:
+        return f"set, under {_LONG} characters" if secret else ""
+    return f"set, {len(secret)} characters"
 
 
-def _server(url: str) -> str:
+def server_of(url: str) -> str:
+    """Return a URL without its user, password and query."""
     found = _URL.fullmatch(url)
     if found is None:
-        return "set, in a form that is not shown"
+        return "set, in a form that is not shown" if url else ""
     credentials = "***@" if found["credentials"] else ""
     query = "?***" if found["query"] else ""
     return f"{found['scheme']}{credentials}{found['place']}{query}"

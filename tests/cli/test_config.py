@@ -15,7 +15,7 @@ from sqlalchemy import URL
 
 import config
 from app import create_app
-from app.cli.config import masked
+from app.cli.config import server_of
 from app.sessions.system import system_of
 
 KEY = "a-key-0f-th1s-t3st-that-nobody-us3s-els3where"
@@ -106,8 +106,39 @@ def test_no_part_of_a_password_in_a_url_is_shown(middle: str) -> None:
         f"redis://:{password}@127.0.0.1:6379/0?password={password}",
         f"unix:///run/valkey.sock?password={password}",
     ):
-        assert "S3cr" not in masked(url)
-        assert "et9" not in masked(url)
+        assert "S3cr" not in server_of(url)
+        assert "et9" not in server_of(url)
+
+
+PIECE = "qZ7"
+LIKE_A_URL = [
+    f"tok://{PIECE * 6}",
+    f"https://{PIECE}:{PIECE}@{PIECE}.example/{PIECE}?{PIECE}#{PIECE}",
+]
+ODD = {
+    "DATABASE_URL": [
+        f"postgresql://{PIECE}:{PIECE}%2F%40@h/x?password={PIECE}",
+        f"postgresql://a:{PIECE}@{PIECE}@h/x",
+        f"mariadb://{PIECE}@h/x?ssl_key={PIECE}",
+    ],
+    "REDIS_URL": [
+        f"redis://h/0#{PIECE}",
+        f"redis://:1/{PIECE}@h/0",
+        f"unix://{PIECE}@/run/x.sock?password={PIECE}",
+    ],
+}
+SECRETS = [
+    (s.name, value) for s in config.SETTINGS if s.secret for value in ODD.get(s.name, LIKE_A_URL)
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SECRETS)
+def test_nothing_of_a_secret_is_shown_whatever_it_looks_like(name: str, value: str) -> None:
+    for arguments in ([], ["--json"]):
+        done = run(*arguments, **{name: value})
+        assert done.exit_code == 0
+        assert PIECE not in done.output
+    assert settings(**{name: value})[name]["value"]
 
 
 def test_each_source_is_named(tmp_path: Path) -> None:
