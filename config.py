@@ -99,6 +99,14 @@ def text(pattern: re.Pattern[str] | None = None, allowed: str = "text") -> Parse
     return parse
 
 
+def site_name(value: Any) -> str:
+    """Return a name that a page, a mail and a terminal can show: no control characters."""
+    fits = isinstance(value, str) and value.strip() == value and 0 < len(value) <= 40
+    if not fits or not value.isprintable():
+        raise ValueError("1 to 40 printable characters")
+    return str(value)
+
+
 def choice(*allowed: str, why_not: Mapping[str, str] | None = None) -> Parser:
     def parse(value: Any) -> str:
         if value in allowed:
@@ -206,7 +214,7 @@ _staff_store = dict.fromkeys(ROLES[1:], "sql")
 # fmt: off
 _application = (
     Setting("ROLLCALL_ENV", choice("production", "development"), "production", "`production`, or `development`: plain HTTP on this machine, which `make run` sets."),
-    Setting("SITE_NAME", text(re.compile(r"\S(.{0,38}\S)?"), "1 to 40 characters"), "Rollcall", "The name that the pages show."),
+    Setting("SITE_NAME", site_name, "Rollcall", "The name that the pages show."),
     Setting("FLASK_DEBUG", boolean, False, "Flask's debugger. Refused in production: it runs any code that a visitor sends."),
     Setting("SECRET_KEY", text(), "", "Signs visitor cookies and form tokens. At least 32 random characters in production.", secret=True),
     Setting("SECRET_KEY_FALLBACKS", words, (), "Earlier keys, oldest first, still accepted while a key is being replaced.", secret=True),

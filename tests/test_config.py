@@ -84,6 +84,10 @@ def test_a_store_that_is_not_offered_stops_the_start(backend):
     ("name", "value"),
     [
         ("ROLLCALL_ENV", "staging"),
+        ("SITE_NAME", "x" * 41),
+        ("SITE_NAME", "Red \x1b[31mteam"),
+        ("SITE_NAME", "two\nlines"),
+        ("SITE_NAME", "\u202ebackwards"),
         ("FLASK_DEBUG", "perhaps"),
         ("DATABASE_URL", "oracle://localhost/x"),
         ("DATABASE_URL", "not a url"),
@@ -121,6 +125,11 @@ def test_a_bad_value_names_the_setting_and_what_is_allowed(name, value):
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"{name}: ")
     assert "allowed: " in problem
+
+
+@pytest.mark.parametrize("name", ["7", "Tea & Milk", "會話管理", "x" * 40])
+def test_a_site_name_may_be_of_any_language(name):
+    assert load(SITE_NAME=f" {name} ")["SITE_NAME"] == name
 
 
 def test_all_problems_are_told_at_once():
