@@ -2,13 +2,17 @@
 
 Under gunicorn each worker process keeps its counts in a file of the folder that gunicorn.conf.py
 makes, and whichever process is scraped adds all files up. Elsewhere they are the process's own.
+What is counted has already happened, so nothing that counts here raises: see `unfailing`.
 Labels have few values and all are ours: never a name, an address, a path or a reference.
 """
 
 import hmac
+import logging
 import os
+import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
+from typing import ParamSpec
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder; prometheus_client reads it when it is imported."""
@@ -26,6 +30,9 @@ from prometheus_client import (  # noqa: E402 -- see above
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -101,15 +108,56 @@ BREAKER_OPEN = Gauge(
 )
 
 
+def unfailing(note: Callable[P, None]) -> Callable[P, None]:
+    """Make a function that counts one that never raises: the act itself has succeeded by then."""
+
+    @wraps(note)
+    def noted(*args: P.args, **named: P.kwargs) -> None:
+        try:
+            note(*args, **named)
+        except Exception:  # noqa: BLE001 -- whatever it is, the act stands
+            _complain()
+
+    return noted
+
+
 @cache
-def store_timer(store: str, operation: str) -> Callable[[float], None]:
-    """Return what notes a call's duration, in seconds."""
+def _complain() -> None:
+    """Log the first failure of this process; all others would say the same."""
+    log.error("counting_failed", exc_info=sys.exception())
+
+
+@unfailing
+def add(counter: Counter, *labels: str, times: int = 1) -> None:
+    """Add to a counter."""
+    (counter.labels(*labels) if labels else counter).inc(times)
+
+
+@unfailing
+def set_breaker(store: str, *, is_open: bool) -> None:
+    """Note how a breaker of this process stands."""
+    BREAKER_OPEN.labels(store).set(is_open)
+
+
+@unfailing
+def store_took(store: str, operation: str, seconds: float) -> None:
+    """Note the duration of a call to a server."""
+    _store_timer(store, operation)(seconds)
+
+
+@unfailing
+def request_took(endpoint: str, method: str, status: str, seconds: float) -> None:
+    """Note the duration of a request."""
+    _request_timer(endpoint, method, status)(seconds)
+
+
+@cache
+def _store_timer(store: str, operation: str) -> Callable[[float], None]:
     return STORE_SECONDS.labels(store, operation).observe
 
 
 @cache
-def request_timer(endpoint: str, method: str, status: str) -> Callable[[float], None]:
-    """Return what notes a request's duration, in seconds."""
+def _request_timer(endpoint: str, method: str, status: str) -> Callable[[float], None]:
     return REQUEST_SECONDS.labels(endpoint, method, status).observe
 
 

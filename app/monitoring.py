@@ -42,6 +42,9 @@ _WAITING = (
     .group_by(UserSession.store)
 )
 
+# Starts at 0, so that a site without errors has a rate of them.
+metrics.REQUEST_SECONDS.labels("none", "GET", "5xx")
+
 App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -70,10 +73,8 @@ class Timed:
             return self._app(environ, heard)
         finally:
             method = environ["REQUEST_METHOD"]
-            note = metrics.request_timer(
-                endpoint, method if method in _METHODS else "other", status
-            )
-            note(perf_counter() - began)
+            known = method if method in _METHODS else "other"
+            metrics.request_took(endpoint, known, status, perf_counter() - began)
 
 
 def _endpoint(environ: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What /metrics says, and to whom: counts of what was committed, and never anybody's name or id."""
 
+import errno
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest, values
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, text
@@ -281,6 +283,31 @@ def test_no_name_address_reference_or_id_is_in_the_metrics(site: Site) -> None:
     assert not re.search(r"(?<![\w-])[\w-]{43}(?![\w-])", body)
 
 
+def test_what_cannot_be_counted_happens_all_the_same(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk under the counts fails nobody, and is said once."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    metrics._complain.cache_clear()
+    for way in ("inc", "set"):
+        monkeypatch.setattr(values.ValueClass, way, full)
+    alice = site.browser()
+    entered = alice.sign_in("alice")
+    assert entered.status_code == 303
+    assert "Set-Cookie" in entered.headers
+    assert alice.get("/account/sessions").status_code == 200
+    assert alice.sign_out().status_code == 303
+    (row,) = site.system.ledger.read(select(UserSession.end_reason, UserSession.purged_at))
+    assert row.end_reason == EndReason.SIGNED_OUT
+    assert row.purged_at is not None
+    assert guess(site.browser(), "g" * 43) == 303
+    assert caplog.text.count("counting_failed") == 1
+    assert "No space left on device" in caplog.text
+
+
 def test_a_scrape_leaves_no_trace_of_a_session(site: Site) -> None:
     alice = site.signed_in("alice")
     before = site.live("alice")[0].last_seen_at
@@ -373,3 +400,37 @@ def test_the_page_describes_every_metric_and_no_other(site: Site) -> None:
     assert documented == expected
     parts = {f"{name}{end}" for name in expected for end in ("", "_count", "_sum", "_bucket")}
     assert set(re.findall(r"\brollcall_\w+", page)) <= parts
+
+
+def test_what_the_rules_ask_for_is_there_before_it_happens(site: Site) -> None:
+    """The first of its kind is seen by `increase` and `rate` only if there was a 0 before it."""
+    passes = Passes()
+    passes.finished(Pass(), 0.1)
+    everything = CollectorRegistry()
+    everything.register(passes)
+    script = "import app.monitoring as m; print(m.metrics.exposition().decode())"
+    fresh = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    with site.app.app_context():
+        everything.register(Asked(system))
+        series = read(fresh.stdout) | read(generate_latest(everything).decode())
+    page = (ROOT / "docs" / "operations.md").read_text()
+    table = page.partition("rules worth having")[2].partition("\n## ")[0]
+    rules = re.findall(r"^\| [^|]+ \| `(.+?)` \| .+ \|$", table, re.MULTILINE)
+    assert len(rules) == 5
+    asked = " ".join(rules).replace("\\|", "|")
+    for name, matchers in re.findall(r"\b(rollcall_\w+)(?:\{([^}]*)\})?", asked):
+        wanted = re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', matchers)
+        found = [labels for each, labels in series if each == name and fits(dict(labels), wanted)]
+        assert found, (name, matchers)
+
+
+def fits(labels: dict[str, str], wanted: list[tuple[str, str, str]]) -> bool:
+    """Say whether a series has what a selector of PromQL asks for."""
+    for name, operator, value in wanted:
+        same = re.fullmatch(value if operator == "=~" else re.escape(value), labels.get(name, ""))
+        if bool(same) is (operator == "!="):
+            return False
+    return True

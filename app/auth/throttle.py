@@ -60,7 +60,7 @@ class Throttle:
         """Raise Throttled if this name may not be tried from this network now."""
         for item, keys in _counters(name_key, ip, known=known):
             if not self.ask(partial(_test, item, keys)):
-                metrics.THROTTLED.inc()
+                metrics.add(metrics.THROTTLED)
                 raise Throttled(self.ask(partial(_wait, item, keys)))
 
     def failed(self, name_key: str, ip: str, *, known: bool) -> None:

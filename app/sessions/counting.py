@@ -44,8 +44,12 @@ for _cause_of_id in _NEW_IDS.values():
     metrics.REGENERATIONS.labels(_cause_of_id)
 for _result in ("ok", *_FAILURES.values(), "at_limit"):
     metrics.SIGN_INS.labels(_result)
+metrics.EVENTS.labels(Verb.IDS_GUESSED.value, "", "alarm")
+for _store in BUILDERS:
+    metrics.EVENTS.labels(Verb.WORKER_ALARM.value, _store, "alarm")
 
 
+@metrics.unfailing
 def count(events: Iterable[Event]) -> None:
     """Count committed events, and what they mean."""
     for (verb, reason, result, why), times in Counter(map(_labels, events)).items():

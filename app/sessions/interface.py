@@ -150,7 +150,7 @@ class RollcallSession(LazyMapping):
         else:
             self._be(row)
         if handle is not None and row is None:
-            metrics.UNKNOWN_IDS.inc()
+            metrics.add(metrics.UNKNOWN_IDS)
             unknown_id.send(self._app, handle=handle, actor=self._visitor())
 
     def _be(self, row: AnyRow, *, fresh: bool = False) -> None:

@@ -41,8 +41,7 @@ class Breaker:
         self._opened_at: float | None = None
         self._probe_at: float | None = None
         self._detail = ""
-        self._open_gauge = metrics.BREAKER_OPEN.labels(name)
-        self._open_gauge.set(0)
+        metrics.set_breaker(name, is_open=False)
 
     @property
     def state(self) -> BreakerState:
@@ -78,7 +77,7 @@ class Breaker:
         else:
             self._close()
         finally:
-            metrics.store_timer(self.name, operation)(monotonic() - began)
+            metrics.store_took(self.name, operation, monotonic() - began)
 
     def _enter(self) -> None:
         with self._lock:
@@ -88,7 +87,7 @@ class Breaker:
             resting = at - self._opened_at < self._open_for
             probing = self._probe_at is not None and at - self._probe_at < PROBE_EXPIRES
             if resting or probing:
-                metrics.STORE_FAILURES.labels(self.name, "not_asked").inc()
+                metrics.add(metrics.STORE_FAILURES, self.name, "not_asked")
                 raise StoreUnavailable(self.name, f"{self._detail}; not asked again yet")
             self._probe_at = at
 
@@ -101,13 +100,13 @@ class Breaker:
                 self._detail = failure.value
             elif not failure.means_down:
                 self._opened_at = None
-            self._open_gauge.set(self._opened_at is not None)
-        metrics.STORE_FAILURES.labels(self.name, failure.name.lower()).inc()
+            metrics.set_breaker(self.name, is_open=self._opened_at is not None)
+        metrics.add(metrics.STORE_FAILURES, self.name, failure.name.lower())
 
     def _close(self) -> None:
         with self._lock:
             if self._opened_at is not None:
-                self._open_gauge.set(0)
+                metrics.set_breaker(self.name, is_open=False)
             self._opened_at = None
             self._probe_at = None
 
