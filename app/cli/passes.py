@@ -4,6 +4,8 @@ The worker is a process of its own, often on a host of its own, so the web serve
 `flask worker` notes each pass here; a scraper and the health check of its container read it.
 """
 
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from prometheus_client.registry import Collector
 
 from app import metrics
 from app.sessions.upkeep import Pass
+
+log = logging.getLogger(__name__)
 
 _DONE = ("expired", "purged", "lost", "deleted", "forgotten")
 _PATIENCE = 5
@@ -140,5 +144,9 @@ def _listening(host: str, port: int, app: App) -> ThreadingWSGIServer:
             TCPServer.server_bind(self)
             self.server_name, self.server_port = host, port
             self.setup_environ()
+
+        def handle_error(self, _request: object, client_address: tuple[Any, ...]) -> None:
+            """Log what broke off a scrape: most often a client that hung up or never asked."""
+            log.warning("scrape_failed client=%s detail=%s", client_address[0], sys.exception())
 
     return make_server(host, port, app, Server, _Silent)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from app.cli import worker
 from app.cli.passes import Passes, served
 from app.sessions.store import StoreUnavailable
 from app.sessions.upkeep import Pass
-from tests.servers import free_port
+from tests.servers import free_port, wait_until
 from tests.sessions.test_revocation import start
 from tests.site import Site, clock_moved
 from tests.test_metrics import TOKEN, read
@@ -128,6 +129,23 @@ def test_an_address_that_is_taken_stops_the_worker_and_is_named(address: str) ->
     assert raised.value.message == (
         f"WORKER_METRICS_ADDRESS: {address} cannot be used: Address already in use"
     )
+
+
+def test_a_scraper_that_hangs_up_is_one_line_of_the_log(
+    address: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, port = address.split(":")
+    with served(Passes(), address, ""):
+        with socket.create_connection((host, int(port))) as rude:
+            # What is closed with no time to linger is reset.
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            rude.send(b"GET /met")
+        wait_until(lambda: "scrape_failed" in caplog.text)
+        assert "rollcall_worker_passes_total:finished" in scraped(address)
+    (record,) = [record for record in caplog.records if record.name == "app.cli.passes"]
+    assert "scrape_failed client=127.0.0.1 detail=" in record.getMessage()
+    assert "Connection reset by peer" in record.getMessage()
+    assert len(capfd.readouterr().err.splitlines()) <= 1
 
 
 def test_no_address_is_no_server(site: Site) -> None:
