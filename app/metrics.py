@@ -1,7 +1,8 @@
 """What a process counts and times, for Prometheus. Any module may call it; it knows none of them.
 
-Under gunicorn each worker process keeps its counts in a file of the folder that gunicorn.conf.py
-makes, and whichever process is scraped adds all files up. Elsewhere they are the process's own.
+Under gunicorn each worker process keeps its counts in files of the folder that gunicorn.conf.py
+makes, and whichever process is scraped adds all files up. The one that replaces a process goes on in
+its files, so that they do not pile up. Elsewhere they are the process's own.
 What is counted has already happened, so nothing that counts here raises: see `unfailing`.
 Labels have few values and all are ours: never a name, an address, a path or a reference.
 """
@@ -17,6 +18,9 @@ from typing import ParamSpec
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder; prometheus_client reads it when it is imported."""
 
+SLOT = "ROLLCALL_METRICS_SLOT"
+"""The variable by which gunicorn.conf.py says under which name this process keeps its files."""
+
 if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
     # A command's file would be added to the web server's for as long as that runs.
     os.environ.pop(FOLDER, None)
@@ -28,12 +32,15 @@ from prometheus_client import (  # noqa: E402 -- see above
     Histogram,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 
+if FOLDER in os.environ and (_slot := os.environ.get(SLOT)):
+    values.ValueClass = values.MultiProcessValue(lambda: _slot)  # type: ignore[no-untyped-call]
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.processes.conftest import settings_for
-from tests.processes.web import Person, Web
-from tests.servers import RedisServer, wait_until
+from tests.processes.web import ROOT, Person, Web, environment
+from tests.servers import RedisServer, free_port, wait_until
 from tests.test_metrics import read
 
 WORKERS = 2
+OURS = "rollcall-metrics-*"
 HEALTH = ("rollcall_request_seconds_count", "endpoint=healthz", "method=GET", "status=2xx")
 UNKNOWN = ("rollcall_unknown_session_ids_total",)
 BREAKER = ("rollcall_breaker_open", "store=redis")
@@ -117,11 +120,41 @@ def test_counters_do_not_go_back_when_a_process_is_replaced(
     assert scraped(web, BREAKER) == 0
 
 
+def crash(web: Web) -> None:
+    for pid in children(web):
+        os.kill(pid, signal.SIGKILL)
+
+
+def reload(web: Web) -> None:
+    os.kill(web.process.pid, signal.SIGHUP)
+
+
+def replaced(web: Web, how: Callable[[Web], None]) -> None:
+    """Have all processes of a web server replaced, and wait for the new ones."""
+    old = set(children(web))
+    how(web)
+    wait_until(lambda: len(children(web)) == WORKERS and not old & set(children(web)), 30)
+    wait_until(lambda: Person().get(web, "/healthz").status == 200)
+
+
+def test_files_do_not_pile_up_while_processes_come_and_go(web: Web, folder: Path) -> None:
+    """In a reload the new ones begin while the old ones still answer."""
+    (made,) = folder.glob(OURS)
+    files = []
+    for how in (reload, crash, crash, crash):
+        before = scraped(web, HEALTH)
+        replaced(web, how)
+        assert scraped(web, HEALTH) >= before + 1
+        files.append(sorted(file.name for file in made.glob("[ch]*.db")))
+    assert len(files[0]) <= 2 * (WORKERS + WORKERS)
+    assert files == [files[0]] * 4
+
+
 def test_the_folder_is_the_master_s_and_goes_with_it(web: Web, folder: Path) -> None:
-    (made,) = folder.glob("rollcall-metrics-*")
+    (made,) = folder.glob(OURS)
     assert any(made.glob("counter_*.db"))
     web.close()
-    assert list(folder.glob("rollcall-metrics-*")) == []
+    assert list(folder.glob(OURS)) == []
 
 
 def test_a_folder_that_the_operator_names_is_used_and_left(
@@ -136,3 +169,57 @@ def test_a_folder_that_the_operator_names_is_used_and_left(
     finally:
         web.close()
     assert any(named.glob("histogram_*.db"))
+
+
+@pytest.fixture
+def gunicorn(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start gunicorn as it is configured, around an application of two lines."""
+    (tmp_path / "small.py").write_text("def application(environ, start_response):\n    return []\n")
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> "subprocess.Popen[str]":
+        conf = str(ROOT / "gunicorn.conf.py")
+        command = [sys.executable, "-m", "gunicorn", "-c", conf, *options, "small:application"]
+        environ = environment(TMPDIR=str(tmp_path), PORT=str(free_port()), WEB_CONCURRENCY="1")
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_a_start_sweeps_up_after_masters_that_were_killed_and_no_others(
+    gunicorn: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    def folders() -> set[Path]:
+        return set(tmp_path.glob(OURS))
+
+    killed = gunicorn()
+    wait_until(lambda: len(folders()) == 1)
+    (left,) = folders()
+    killed.kill()
+    # Its process holds the folder until it has noticed.
+    assert killed.communicate(timeout=30)
+    assert folders() == {left}
+    gunicorn()
+    wait_until(lambda: folders() and left not in folders())
+    (kept,) = folders()
+    gunicorn()
+    wait_until(lambda: len(folders()) == 2)
+    assert kept in folders()
+
+
+def test_preloading_is_refused_because_nothing_would_be_counted(
+    gunicorn: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    refused = gunicorn("--preload")
+    _, said = refused.communicate(timeout=30)
+    assert refused.returncode != 0
+    assert "Error: preload_app: " in said
+    assert "Traceback" not in said
+    assert list(tmp_path.glob(OURS)) == []
