@@ -101,10 +101,10 @@ def throttle_of(app: Flask) -> Throttle:
     return cast(Throttle, app.extensions[_KEY])
 
 
-def network_of(ip: str) -> str:
-    """Return the network that stands for an address: a /24 of IPv4, a /64 of IPv6."""
+def network_of(ip: str, of_ipv6: int = 64) -> str:
+    """Return the network that stands for an address: a /24 of IPv4, a /64 of IPv6 or as wide as asked."""
     address = ip.split("%", maxsplit=1)[0]
-    return str(ip_network(f"{address}/{64 if ':' in address else 24}", strict=False))
+    return str(ip_network(f"{address}/{of_ipv6 if ':' in address else 24}", strict=False))
 
 
 Keys = tuple[str, ...]
