@@ -15,6 +15,7 @@ from flask import Flask
 from flask_babel import format_decimal, get_locale
 from flask_babel.speaklater import LazyString
 
+from app.audit.models import Verb
 from app.sessions.clients import client_in_words
 from app.sessions.ledger import EndedSession
 from app.sessions.models import EndReason
@@ -214,10 +215,21 @@ def event_words(event: Any) -> str:
     reasons = {**END_REASONS, **REVOCATION_REASONS}
     said_by_the_verb = not event.reason or event.verb.endswith(f".{event.reason}")
     parts = [] if said_by_the_verb else [str(reasons.get(event.reason, event.reason))]
-    for key, value in (event.details or {}).items():
-        shown = client_in_words(value) if key == "client" else value
-        parts.append(f"{key.replace('_', ' ')} {shown}")
-    return ", ".join(parts)
+    details = dict(event.details or {})
+    if event.verb == Verb.SIGNED_IN and "client" in details:
+        details["client"] = client_in_words(details["client"])
+    return ", ".join([*parts, *(_detail(key, value) for key, value in details.items())])
+
+
+def _detail(key: str, value: Any) -> str:
+    match key:
+        case "client" | "why":
+            return str(value)
+        case "store":
+            return store_name(value)
+        case "size":
+            return ngettext("%(count)s session", "%(count)s sessions", value, count=number(value))
+    return f"{key.replace('_', ' ')} {value}"
 
 
 def chosen(matched_by: str) -> str:

@@ -27,7 +27,7 @@ class RevocationForm(Form):
     note = TextAreaField(
         _l("Note"), [Length(max=1000, message=_l("A note has at most 1,000 characters."))]
     )
-    tell_user = BooleanField(_l("Tell the users why at their next request"))
+    tell_user = BooleanField(_l("Tell the users why, in these words"))
     count = StringField()
 
     def __init__(self, expected: int | None, *args: Any, **kwargs: Any) -> None:

@@ -102,6 +102,24 @@ def test_the_page_about_a_bad_filter_leads_back_to_the_whole_list(site: Site) ->
     assert '<a class="button" href="/admin/audit">Without these filters</a>' in response.text
 
 
+def test_the_trail_tells_its_details_in_words(site: Site) -> None:
+    site.browser().sign_in("bob", "a wrong password")
+    site.signed_in("alice")
+    page = site.signed_in("ada").get("/admin/audit").text
+    assert "Firefox 140 on Linux, Redis" in page
+    assert "wrong password" in page
+    assert "why wrong" not in page
+
+
+def test_who_may_end_none_of_the_rows_is_offered_no_button(site: Site) -> None:
+    site.signed_in("ada")
+    ops = site.signed_in("ops")
+    assert "Revoke the ticked" not in ops.get("/admin/sessions?role=admin").text
+    assert "Revoke the ticked" not in ops.get("/admin/sessions?user=ops").text
+    site.signed_in("alice")
+    assert "Revoke the ticked" in ops.get("/admin/sessions").text
+
+
 def test_the_timeline_says_a_cause_once(site: Site) -> None:
     site.signed_in("alice")
     site.signed_in("alice")

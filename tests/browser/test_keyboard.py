@@ -82,7 +82,7 @@ def test_a_session_is_revoked_with_the_keyboard_alone(people: People, served: Se
     expect(page.get_by_label("Reason")).to_have_value("incident")
     tab_to(page, "Note")
     keys.type("by keyboard")
-    tab_to(page, "Tell the users why at their next request")
+    tab_to(page, "Tell the users why, in these words")
     keys.press("Space")
     expect(page.get_by_label("Tell the users why")).to_be_checked()
     tab_to(page, "Revoke 1 session")
