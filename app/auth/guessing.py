@@ -1,8 +1,8 @@
 """Notice the guessing of session ids: many different unknown ones from one client (OWASP).
 
 An unknown id costs the ledger and the stores nothing but the question. It is counted where failed
-sign-ins are, and a client that fills its window is one event of the trail, however long it goes on. What all clients together
-take up in Redis and in the trail is bounded too.
+sign-ins are, and a client that fills its window is one event of the trail, however long it goes on.
+What all clients together take up in Redis and in the trail is bounded too.
 """
 
 import logging
