@@ -42,14 +42,19 @@ def list_sessions(limit: int, as_json: bool, **where: str | None) -> None:
         silent = list(page.unavailable)
         click.echo(json.dumps({"sessions": rows, "total": page.total, "unavailable": silent}))
         return
+    if page.rows:
+        # Beside the rows, not among them: what is piped on is rows alone.
+        click.echo(_row("reference", "user", "status", "store", "last seen", "from"), err=True)
     for row in page.rows:
         seen = row.last_seen_at.strftime("%Y-%m-%d %H:%M:%SZ")
-        click.echo(
-            f"{row.reference}  {row.user:<20} {row.status:<9} {row.store:<6} {seen}  {row.ip}"
-        )
+        click.echo(_row(row.reference, row.user, row.status, row.store, seen, row.ip))
     click.echo(f"{len(page.rows)} of {page.total}", err=True)
     for name in page.unavailable:
         click.echo(f"{name} did not answer: whether its data is there was not checked.", err=True)
+
+
+def _row(reference: str, user: str, status: str, store: str, seen: str, ip: str) -> str:
+    return f"{reference:<10}  {user:<20} {status:<9} {store:<6} {seen:<20}  {ip}"
 
 
 @group.command()
@@ -92,7 +97,7 @@ def revoke(
     Exit code 3: they are ended, but data is still there or waits for a silent store.
     """
     if everyone == bool(references):
-        raise click.UsageError("Name the sessions by REFERENCE, or all of them by --all.")
+        raise click.UsageError("Name the sessions by REFERENCE, or all of them by --all, not both.")
     if yes and not everyone:
         raise click.UsageError("--yes goes with --all.")
     with readable_errors():

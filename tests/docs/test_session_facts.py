@@ -146,3 +146,8 @@ def test_every_file_that_the_page_names_is_there() -> None:
     named = set(re.findall(r"`((?:app|tests|deploy)/[\w./]+)`", page("session-facts.md")))
     assert len(named) > 10
     assert [name for name in sorted(named) if not (DOCS.parent / name).is_file()] == []
+
+
+def test_the_list_at_the_top_leads_to_every_fact() -> None:
+    listed = re.findall(r"^- \[(.+)\]\(#[a-z0-9_-]+\)$", page("session-facts.md"), re.MULTILINE)
+    assert listed == [fact.heading for fact in FACTS]
