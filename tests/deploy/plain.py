@@ -242,7 +242,7 @@ class Plain:
         make_secrets(self.secrets)
         make_certificate(self.secrets)
         for file in self.secrets.iterdir():
-            if file.name.endswith(("password", "secret_key")):
+            if file.name.endswith(("password", "secret_key", "token")):
                 keeping.note(file.read_text().strip())
         self.image = directory / "image"
         self._build()

@@ -110,7 +110,7 @@ def test_only_the_proxy_can_be_reached_from_outside():
 def test_secrets_are_files_that_only_those_who_need_them_get(name):
     service = SERVICES[name]
     for variable, value in service.get("environment", {}).items():
-        if re.search("KEY|PASSWORD|URL|SECRET", variable):
+        if re.search("KEY|PASSWORD|URL|SECRET|TOKEN", variable):
             assert variable.endswith("_FILE")
             assert value.removeprefix("/run/secrets/") in service["secrets"]
     assert set(service.get("secrets", [])) <= set(SECRETS)

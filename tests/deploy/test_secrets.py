@@ -40,9 +40,9 @@ def test_secrets_are_made_once_and_closed_to_other_users(tmp_path):
         "tls_certificate",
         "tls_key",
     }
-    random = [made[name] for name in made if name.endswith(("password", "secret_key"))]
+    random = [made[name] for name in made if name.endswith(("password", "secret_key", "token"))]
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in random)
-    assert len(set(random)) == len(random) == 4
+    assert len(set(random)) == len(random) == 5
     assert made["valkey_password"] in made["redis_url"]
     assert made["database_password"] in made["database_url"]
     assert made["postgres_password"] not in made["database_url"]

@@ -121,12 +121,14 @@ def test_inside_the_web_server_says_what_it_reaches(deployment):
     ],
 )
 def test_a_scraper_on_the_inner_network_reads_metrics(deployment, port, host, said):
-    """Under the name by which it calls the service."""
+    """Under the name by which it calls the service, and nobody there who has not the token."""
+    token = (deployment.secrets / "metrics_token").read_text()
     connection = HTTPConnection("127.0.0.1", deployment.ports[port], timeout=10)
-    connection.request("GET", "/metrics", headers={"Host": host})
-    answer = connection.getresponse()
-    assert answer.status == 200
-    assert said in answer.read()
+    for headers, status in (({}, 401), ({"Authorization": f"Bearer {token}"}, 200)):
+        connection.request("GET", "/metrics", headers={"Host": host, **headers})
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert (said in answer.read()) is (status == 200)
     connection.close()
 
 
@@ -271,7 +273,7 @@ def test_no_secret_is_in_a_log_an_argument_or_an_environment(deployment, signed_
     secrets = {
         path.name: path.read_bytes().strip()
         for path in deployment.secrets.iterdir()
-        if path.name.endswith(("password", "url", "secret_key", "tls_key"))
+        if path.name.endswith(("password", "url", "secret_key", "tls_key", "token"))
     }
     cookies = [value.encode() for person in signed_in for value in person.cookies.values()]
     for service in deployment.services.values():
