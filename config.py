@@ -7,6 +7,7 @@ bad settings and lists them all by name. Nobody but `create_app` and gunicorn.co
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -360,8 +361,9 @@ def _run_env(
     file = instance / "run.env"
     if "ROLLCALL_ENV" in overrides or environ.get("ROLLCALL_ENV") or not file.is_file():
         return {}
-    lines = (line.partition("=") for line in file.read_text().splitlines())
-    return {name: value for name, equals, value in lines if equals}
+    # Quoted for a shell, which may read it too.
+    pairs = (word.partition("=") for word in shlex.split(file.read_text()))
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def _from_environment(

@@ -243,9 +243,12 @@ def test_keys_of_forms_are_the_old_ones_and_the_new_one_and_never_expire():
 def test_flask_sees_what_make_run_uses_unless_the_environment_says_otherwise(tmp_path):
     (tmp_path / "run.env").write_text(
         f"ROLLCALL_ENV=development\nSECRET_KEY={KEY}\nSESSION_TYPE=sqlalchemy\n"
-        "DATABASE_URL=sqlite:///run.db\nSESSION_LIMIT=5\n"
+        "DATABASE_URL='sqlite:////a b/run.db'\nSESSION_LIMIT=5\n"
+        """SESSION_CARRY_OVER='basket, reader'"'"'s place'\n"""
     )
     values = config.load(None, {"SESSION_LIMIT": "2"}, tmp_path)
+    assert values["DATABASE_URL"] == "sqlite:////a b/run.db"
+    assert values["SESSION_CARRY_OVER"] == ("basket", "reader's place")
     assert values["ROLLCALL_ENV"] == "development"
     assert values["SESSION_LIMIT"] == 2
     with pytest.raises(config.ConfigError):

@@ -10,6 +10,7 @@ import fcntl
 import importlib.util
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -209,9 +210,8 @@ def _flask(*arguments: str, text: str = "") -> None:
 @contextmanager
 def _shared_settings(site: Site) -> Iterator[None]:
     """Let `.venv/bin/flask` work on the same data and servers, while they run."""
-    lines = [
-        f"{name}={os.environ[name]}\n" for name in sorted(os.environ) if name.startswith(_SHARED)
-    ]
+    shared = {name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SHARED)}
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in shared.items()]
     run_env = site.instance / "run.env"
     write_private(run_env, "".join(lines))
     try:
