@@ -6,6 +6,7 @@ own pid. What is missing is a visible skip, and a failure under REQUIRE_ALL_SERV
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -46,11 +47,18 @@ def wait_until(condition: Callable[[], object], within: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+_GIVEN_OUT: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port nobody uses, from below those that the kernel takes for outgoing connections."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _GIVEN_OUT:
+                _GIVEN_OUT.add(port)
+                return port
 
 
 class Server:
