@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from traceback import extract_tb
 
 from demo import PASSWORD_FILE
 from demo.browser import Browser, Unreachable
@@ -39,8 +40,7 @@ class Crowd:
         self._site = site
         self._password = password
         self._random = random
-        # Those whom the past has left outside come first.
-        self._away = cast[::2] + cast[1::2]
+        self._away = [*cast]
         self._inside: list[Visit] = []
         self._target = round(len(cast) * _SHARE_INSIDE)
         self._counts: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class Crowd:
 
     def live(self) -> None:
         """Go on until a signal comes."""
-        self._in(0, self._let_in)
+        self._in(0, self._open)
         self._in(2 * _MINUTE, self._report)
         self._in(2.5 * _MINUTE, self._revoke)
         while True:
@@ -61,6 +61,16 @@ class Crowd:
                 act()
             except Unreachable:
                 self._counts["not answered"] += 1
+            except Exception as error:  # noqa: BLE001 -- it would end the site too
+                self._stumble(error)
+
+    def _stumble(self, error: Exception) -> None:
+        """Count what nobody has thought of, and tell of the first."""
+        if not self._counts["stumbled"]:
+            at = extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__}: {str(error)[:200]} ({at.filename}:{at.lineno})"
+            print(f"The crowd stumbled, and goes on: {what}", flush=True)
+        self._counts["stumbled"] += 1
 
     def _in(self, seconds: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (time.monotonic() + seconds, self._noted, act))
@@ -70,6 +80,16 @@ class Crowd:
         pause = _OPENING_PAUSE if self._opening else _PAUSE
         time.sleep(max(0.0, self._last_request + pause - time.monotonic()))
         self._last_request = time.monotonic()
+
+    def _open(self) -> None:
+        """Let one of the staff look who is still inside: coming again would only end those sessions."""
+        self._in(0, self._let_in)
+        first = self._away.pop(0)
+        self._random.shuffle(self._away)
+        self._come(first, self._random.choice(first.places))
+        for visit in self._inside:
+            inside = visit.who_is_inside()
+            self._away.sort(key=lambda person: person.name in inside)
 
     def _let_in(self) -> None:
         """Let the next one come if there is room; at first quickly."""
@@ -85,7 +105,7 @@ class Crowd:
         visit = Visit(person, Browser(self._site, place, self._pace), self._password, self._random)
         try:
             welcome = visit.sign_in()
-        except Unreachable:
+        except Exception:
             self._rest(person, 1)
             raise
         if welcome:

@@ -1,6 +1,7 @@
 """What one simulated person does with one browser, page by page, until the visit is over."""
 
 import re
+from csv import DictReader
 from enum import Enum, auto
 from random import Random
 from urllib.parse import parse_qs, quote, urlsplit
@@ -21,7 +22,11 @@ _STAFF_PAGES = (
     "/admin/stores",
     "/admin/policy",
 )
-_AUDIT_PAGES = ("/admin/audit", "/admin/audit?verb=session.revoked", "/admin/audit?format=csv")
+_AUDIT_PAGES = (
+    "/admin/audit",
+    "/admin/audit?verb=session.revoked",
+    "/admin/audit?verb=session.revoked&format=csv",  # of all events it would cost more every day
+)
 _OWN_PAGES = ("/", "/account/sessions", "/account/password")
 _REFERENCE = re.compile(r'name="reference"[^>]*value="([a-z2-7]{10})"')
 _COUNT = re.compile(r"Type ([\d,]+) to confirm")
@@ -110,6 +115,11 @@ class Visit:
         page = self.browser.get(path)
         return page if page.asks_to_sign_in else self.browser.post(page, action or path, form)
 
+    def who_is_inside(self) -> set[str]:
+        """Return the names in the list of sessions, which staff may see."""
+        page = self.browser.get("/admin/sessions?format=csv")
+        return {row.get("user", "") for row in DictReader(page.text.splitlines())}
+
     def revoke_one(self, name: str) -> After:
         """Find a person's sessions, freeze them, review, and confirm with a reason."""
         page = self.browser.get(f"/admin/sessions?user={quote(name)}")
@@ -130,7 +140,7 @@ class Visit:
             return _after(page)
         page = self.browser.post(page, action, ticked)
         if page.path.startswith("/reauth"):
-            again = parse_qs(urlsplit(page.path).query)["next"][0]
+            again = parse_qs(urlsplit(page.path).query).get("next", ["/"])[0]
             page = self.browser.post(page, "/reauth", {"password": self._password, "next": again})
         if not page.path.startswith("/admin/revocations/"):
             return _after(page)
