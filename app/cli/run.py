@@ -56,13 +56,15 @@ class Site:
     """What is brought up: under which command, in which folder, for whom, with what beside it.
 
     `settle` sees to it that somebody can sign in, and returns what to print about it. `settings` hold
-    where the environment does not say otherwise; `companions` are Python modules with arguments.
+    where the environment does not say otherwise, `own` whatever it says, empty ones as if they were not
+    set there; `companions` are Python modules with arguments.
     """
 
     command: str
     instance: Path
     settle: Callable[[Flask], list[str]]
     settings: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -89,9 +91,8 @@ def run(site: Site) -> int:
         say(f"Ended. Users and sessions are kept for the next `{site.command}`.")
         return 0
     except (Failed, ClickException) as error:
-        print(
-            error.format_message() if isinstance(error, ClickException) else error, file=sys.stderr
-        )
+        text = error.format_message() if isinstance(error, ClickException) else error
+        print(text, file=sys.stderr)
         return 1
 
 
@@ -111,22 +112,21 @@ def _bring_up(site: Site, children: Children, stack: ExitStack, socket_path: Pat
     children.wait_until(lambda: _answers(f"{address}healthz"), "The web server")
     for name, module in site.companions.items():
         children.start(name, sys.executable, "-m", *module, address)
-    say(
-        "\n".join(
-            ["", f"{app.config['SITE_NAME']} is at {address}", *welcome, "Ctrl-C ends it.", ""]
-        )
-    )
+    where = f"{app.config['SITE_NAME']} is at {address}"
+    say("\n".join(["", where, *welcome, "Ctrl-C ends it.", ""]))
 
 
 def _settings(site: Site, stack: ExitStack) -> Path | None:
     """Put what is not given into the environment; return the socket for a Valkey of our own."""
     os.environ["ROLLCALL_ENV"] = "development"
+    _disregard(site)
     if not _given("SECRET_KEY"):
         os.environ["SECRET_KEY_FILE"] = str(_secret_key(site))
-    for name, value in {"DATABASE_URL": "sqlite:///rollcall.db", **site.settings}.items():
-        if not _given(name):
+    usual = {"DATABASE_URL": "sqlite:///rollcall.db", **site.settings, **site.own}
+    for name, value in usual.items():
+        if value and not _given(name):
             os.environ[name] = value
-    if _given("REDIS_URL") or os.environ.get("SESSION_TYPE", "redis") != "redis":
+    if _given("REDIS_URL") or (os.environ.get("SESSION_TYPE") or "redis") != "redis":
         return None
     if not _valkey():
         os.environ["SESSION_TYPE"] = "sqlalchemy"
@@ -139,6 +139,13 @@ def _settings(site: Site, stack: ExitStack) -> Path | None:
         path = Path(short) / "valkey.sock"
     os.environ["REDIS_URL"] = f"unix://{quote(str(path))}"
     return path
+
+
+def _disregard(site: Site) -> None:
+    """Take out of the environment what this site has of its own, and say so."""
+    names = [given for name in site.own for given in (name, f"{name}_FILE")]
+    if found := [name for name in names if os.environ.pop(name, "")]:
+        say(f"`{site.command}` has its own and disregards yours: {', '.join(found)}.")
 
 
 def _given(name: str) -> bool:
