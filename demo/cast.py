@@ -50,6 +50,11 @@ class Person:
     places: tuple[Place, ...]
 
     @property
+    def home(self) -> Place:
+        """Return a place outside every office."""
+        return self.places[1]
+
+    @property
     def may_revoke(self) -> bool:
         return self.role in (Role.OPERATOR, Role.ADMIN)
 

@@ -1,6 +1,7 @@
 """Lay down the last 48 hours: what everybody did, and what happened to them.
 
-`demo.__main__` calls it once, before anything else runs. Same people and seed, same history.
+`demo.__main__` calls it once, before anything else runs. Same people and seed, same history, at any time
+of the day.
 """
 
 from collections.abc import Callable
@@ -21,15 +22,17 @@ from app.sessions.system import system, system_of
 from demo.cast import VISITORS, Person
 from demo.incidents import Incidents
 from demo.past import Diary, Visit, expire
+from demo.places import Place
 
 LENGTH = timedelta(hours=48)
 
-# How likely somebody signs in, by the hour of the machine's day: the night, two peaks, a long evening.
-_BY_HOUR = (2, 1, 1, 1, 1, 2, 4, 7, 11, 12, 11, 10, 8, 9, 11, 11, 9, 7, 6, 5, 5, 4, 3, 2)
+# How likely somebody signs in, hour by hour of the day before the end. As if that were always at three in
+# the afternoon: the evening, the night, a peak before noon and one after it.
+_BY_HOUR = (11, 9, 7, 6, 5, 5, 4, 3, 2, 2, 1, 1, 1, 1, 2, 4, 7, 11, 12, 11, 10, 8, 9, 11)
 _LONG_VISIT = 45 * 60.0
 _SHORT_VISIT = 18 * 60.0
-_LONGEST = 3
-"""So many people stay until the absolute deadline."""
+_LONGEST, _APART = 3, 4
+"""So many members stay until the absolute deadline; so many do nothing but what an incident asks of them."""
 
 _SECOND_BROWSER, _MISTYPED, _SIGN_OUT, _WRITES, _MOVES = 0.12, 0.03, 0.45, 0.05, 0.02
 """Probabilities: of a visit, of a sign-in, of a visit's end; of a request, the first for members."""
@@ -58,16 +61,18 @@ class History:
     def lay_down(self, password: str, between: Callable[[], None]) -> None:
         """Create everybody, then live through the hours. `between` is called after each act."""
         self._create_people(password)
-        usual, longest = self._people[:-_LONGEST], self._people[-_LONGEST:]
+        # The last in the cast are members. These are nobody's target, so no reason to end is ever missing.
+        others, longest = self._people[:-_LONGEST], self._people[-_LONGEST:]
+        usual, apart = others[:-_APART], others[-_APART:]
         for person in longest:
             self._plan_longest(person)
         for number, person in enumerate(usual):
-            # The even ones come when the demo starts: none of them is still here then.
+            # Every other one has gone by then, so that there are people to come in.
             early = timedelta(minutes=self._random.uniform(15, 70))
             self._plan_days(person, self._until - early if number % 2 == 0 else None)
             if number % 8 == 1:
                 self._plan_arrival(person)
-        incidents = Incidents(self._app, usual, self._random, self._diary)
+        incidents = Incidents(self._app, usual, apart, self._random, self._diary)
         incidents.plan(self._early_moment, password)
         with self._app.app_context():
             self._diary.live(self._until, between)
@@ -99,10 +104,10 @@ class History:
                 self._plan_visit(person, again, end, gone)
 
     def _plan_longest(self, person: Person) -> None:
-        """Keep somebody busy in one session until it ends in any case."""
+        """Keep somebody busy at home in one session until it ends in any case."""
         absolute = system_of(self._app).policy.of(person.role).absolute
-        begin = self._from + (LENGTH - 2 * absolute) * self._random.random()
-        self._plan_visit(person, begin, begin + 1.1 * absolute, None)
+        begin = self._from + max(LENGTH - 2 * absolute, timedelta(0)) * self._random.random()
+        self._plan_visit(person, begin, begin + 1.1 * absolute, None, person.home)
 
     def _plan_arrival(self, person: Person) -> None:
         """Let somebody come in the last minutes and still be there in the first."""
@@ -110,13 +115,18 @@ class History:
         self._plan_visit(person, begin, self._until + timedelta(hours=1), None)
 
     def _plan_visit(
-        self, person: Person, begin: datetime, end: datetime, gone: datetime | None
+        self,
+        person: Person,
+        begin: datetime,
+        end: datetime,
+        gone: datetime | None,
+        fixed: Place | None = None,
     ) -> None:
         """Note a sign-in, the requests that keep the session alive, and its end before `gone`."""
         if gone is not None and begin >= gone:
             return
         policy = system_of(self._app).policy.of(person.role)
-        visit = Visit(self._app, person, self._random.choice(person.places))
+        visit = Visit(self._app, person, fixed or self._random.choice(person.places))
         if self._random.random() < _MISTYPED:
             mistyped = begin - timedelta(seconds=self._random.uniform(4, 15))
             self._diary.note(mistyped, lambda: visit.mistype("not what it is"))
@@ -126,7 +136,7 @@ class History:
             end, gone or end
         ):
             writes = person.role is Role.MEMBER and self._random.random() < _WRITES
-            if self._random.random() < _MOVES:
+            if fixed is None and self._random.random() < _MOVES:
                 elsewhere = self._random.choice(person.places).ip
                 self._diary.note(seen, partial(visit.move, elsewhere))
             self._note_look(visit, seen, self._random.choice(NOTES) if writes else None)
@@ -148,11 +158,9 @@ class History:
         return min(self._moment(), self._until - timedelta(hours=1))
 
     def _moment(self) -> datetime:
-        """Return a moment of the window, likelier at busy hours."""
-        while True:
-            moment = self._from + LENGTH * self._random.random()
-            if self._random.uniform(0, max(_BY_HOUR)) < _BY_HOUR[moment.astimezone().hour]:
-                return moment
+        """Return a moment of the window, likelier at busy hours; two draws, whatever comes out."""
+        (hour,) = self._random.choices(range(len(_BY_HOUR) * 2), _BY_HOUR * 2)
+        return self._from + timedelta(hours=hour + self._random.random())
 
 
 def _create(name: str, role: Role, password_hash: str) -> None:

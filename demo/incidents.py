@@ -16,6 +16,7 @@ from app.people.models import Role, User
 from app.sessions import upkeep
 from app.sessions.freeze import Frozen, NothingToRevoke, Targets, freeze
 from app.sessions.ledger import Principal
+from app.sessions.models import UserSession
 from app.sessions.revocation import confirm
 from app.sessions.search import SessionFilter
 from app.sessions.store import DataKey
@@ -51,11 +52,17 @@ _GUESSED = ("admin", "root", "test", "administrator", "oracle", "backup", "suppo
 
 
 class Incidents:
-    """Notes into a diary what staff, thieves and faults do. Targets are chosen when the time comes."""
+    """Notes into a diary what staff, thieves and faults do. Targets are chosen when the time comes.
 
-    def __init__(self, app: Flask, people: list[Person], random: Random, diary: Diary) -> None:
+    `apart` are four members to whom nothing else happens: what they are for happens for certain.
+    """
+
+    def __init__(
+        self, app: Flask, people: list[Person], apart: list[Person], random: Random, diary: Diary
+    ) -> None:
         self._app = app
         self._people = people
+        self._apart = apart
         self._random = random
         self._diary = diary
         members = [person for person in people if person.role is Role.MEMBER]
@@ -65,6 +72,7 @@ class Incidents:
 
     def plan(self, moment: Callable[[], datetime], password: str) -> None:
         """Spread everything over the window; `moment` returns a random one, likelier by day."""
+        newcomer, loser, victim, leaver = self._apart
         for number in range(max(4, len(self._people) // 10)):
             at = moment()
             if number < 4 or number % 3 == 0:
@@ -75,23 +83,27 @@ class Incidents:
             self._revoke(moment(), partial(Targets, matching=where), password)
         self._reset(moment(), password)
         self._lend_a_role(moment())
-        for _ in range(3):
+        for person in (loser, None, None):
             self._change_own_password(moment(), password)
-            self._lose(moment())
-        for _ in range(2):
-            self._damage(moment())
-            self._disable(moment(), password)
+            self._lose(moment(), person)
+        for person in (victim, None):
+            self._damage(moment(), person)
+        self._disable(moment(), leaver, password)
+        self._take_over(moment(), newcomer)
         self._guess(moment())
 
     def _one_member(self) -> Targets | None:
         members = [person.name for person in self._people if person.role is Role.MEMBER]
-        rows = system.ledger.read(TARGET.where(live(), User.name.in_(members)))
+        found = TARGET.where(live(), User.name.in_(members)).order_by(UserSession.id)
+        rows = system.ledger.read(found)
         return Targets(references=(self._random.choice(rows).reference,)) if rows else None
 
-    def _somebody(self, at: datetime) -> Visit:
+    def _somebody(self, at: datetime, apart: Person | None = None) -> Visit:
         """Let a member sign in shortly before something happens to them, and do nothing else."""
-        person = next(self._members)
-        visit = Visit(self._app, person, self._random.choice(person.places))
+        person = apart or next(self._members)
+        # At home no revocation of an office finds them.
+        place = person.home if apart else self._random.choice(person.places)
+        visit = Visit(self._app, person, place)
         self._diary.note(at - timedelta(minutes=2), visit.come)
         idle = system_of(self._app).policy.of(person.role).idle
         self._diary.note(at + idle, expire)
@@ -143,9 +155,9 @@ class Incidents:
 
         self._diary.note(self._later(at), do)
 
-    def _disable(self, at: datetime, password: str) -> None:
+    def _disable(self, at: datetime, person: Person, password: str) -> None:
         """Somebody leaves the company, and tries once more."""
-        leaver = self._somebody(at)
+        leaver = self._somebody(at, person)
         self._by_admin(at, lambda me: changes.disable_user(id_of(leaver.person), actor=me))
         later = at + timedelta(minutes=self._random.uniform(8, 40))
         self._diary.note(later, lambda: leaver.mistype(password))
@@ -181,9 +193,9 @@ class Incidents:
         self._diary.note(self._later(at + timedelta(seconds=40)), change)
         self._diary.note(at + timedelta(minutes=3.5), here.leave)
 
-    def _lose(self, at: datetime) -> None:
+    def _lose(self, at: datetime, apart: Person | None) -> None:
         """The store loses a session's data; the worker sees it twice and ends the session."""
-        person = self._somebody(at).person
+        person = self._somebody(at, apart).person
 
         def lose() -> None:
             for row in live_of(person):
@@ -197,9 +209,9 @@ class Incidents:
         for seconds in (12, 42):
             self._diary.note(at + timedelta(seconds=seconds), reconcile)
 
-    def _damage(self, at: datetime) -> None:
+    def _damage(self, at: datetime, apart: Person | None) -> None:
         """A session's data becomes unreadable, which its next request finds out."""
-        visit = self._somebody(at)
+        visit = self._somebody(at, apart)
         person = visit.person
 
         def spoil() -> None:
@@ -210,6 +222,14 @@ class Incidents:
 
         self._diary.note(at + timedelta(seconds=20), spoil)
         self._diary.note(at + timedelta(seconds=30), lambda: visit.look("never kept"))
+
+    def _take_over(self, at: datetime, person: Person) -> None:
+        """Somebody goes on with the phone, which ends the session at home, and forgets about it."""
+        later = at + timedelta(minutes=10)
+        self._diary.note(at, Visit(self._app, person, person.home).come)
+        self._diary.note(later, Visit(self._app, person, person.places[2]).come)
+        idle = system_of(self._app).policy.of(person.role).idle
+        self._diary.note(later + idle + timedelta(seconds=20), expire)
 
     def _guess(self, at: datetime) -> None:
         """Somebody outside tries names that are common elsewhere."""
