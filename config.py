@@ -363,7 +363,13 @@ def _run_env(
         return {}
     # Quoted for a shell, which may read it too.
     pairs = (word.partition("=") for word in shlex.split(file.read_text()))
-    return {name: value for name, equals, value in pairs if equals}
+    # What the environment gives in either form, the other form here does not contradict.
+    given = {name.removesuffix("_FILE") for name, value in environ.items() if value}
+    return {
+        name: value
+        for name, equals, value in pairs
+        if equals and name.removesuffix("_FILE") not in given
+    }
 
 
 def _from_environment(

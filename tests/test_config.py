@@ -257,6 +257,14 @@ def test_flask_sees_what_make_run_uses_unless_the_environment_says_otherwise(tmp
         config.load({"ROLLCALL_ENV": "production"}, {}, tmp_path)
 
 
+def test_a_secret_of_the_environment_does_not_contradict_the_file_that_make_run_uses(tmp_path):
+    (tmp_path / "run.env").write_text(
+        f"ROLLCALL_ENV=development\nSECRET_KEY_FILE={tmp_path}/key\nSESSION_TYPE=sqlalchemy\n"
+        "DATABASE_URL=sqlite:////run.db\n"
+    )
+    assert config.load(None, {"SECRET_KEY": KEY}, tmp_path)["SECRET_KEY"] == KEY
+
+
 def test_a_flask_command_tells_a_bad_setting_in_words():
     environ = {k: v for k, v in os.environ.items() if not k.startswith("SESSION_")}
     done = subprocess.run(
