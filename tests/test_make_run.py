@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.logged import keeping
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("app", "migrations", "static", "templates", "config.py", "wsgi.py", "gunicorn.conf.py")
@@ -69,12 +70,6 @@ class Run:
 def clean_environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     return kept | more
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(true: Callable[[], object]) -> None:

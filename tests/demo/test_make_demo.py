@@ -21,13 +21,13 @@ from demo.cast import VISITORS, Person, people
 from demo.history import NOTES
 from demo.places import Place
 from demo.visits import After, Visit
+from tests.servers import free_port
 from tests.test_make_run import (
     PATIENCE,
     ROOT,
     Run,
     clean_environment,
     copy_to,
-    free_port,
     hide_valkey,
     processes_in,
     wait_until,
