@@ -182,8 +182,8 @@ class Crowd:
 
     def _report(self) -> None:
         self._in(_REPORT_EVERY, self._report)
-        words = ", ".join(f"{count} {what}" for what, count in sorted(self._counts.items()))
-        print(f"The crowd: {len(self._inside)} inside; since the start {words}.", flush=True)
+        words = ", ".join(f"{what} {count}" for what, count in sorted(self._counts.items()))
+        print(f"The crowd: {len(self._inside)} inside. Since the start: {words}.", flush=True)
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from app.auth.access import requires
 from app.filters import number
 from app.listing import asked_format
 from app.people.models import Permission
+from app.sessions.models import Revocation
 from app.sessions.system import system
 from app.texts import gettext as _
 from app.texts import ngettext
@@ -34,7 +35,10 @@ _LAST_ACTIONS = (
         AuditEvent.revocation_id,
         AuditEvent.reason,
         AuditEvent.note,
+        Revocation.size,
+        Revocation.matched_by,
     )
+    .outerjoin(Revocation, Revocation.id == AuditEvent.revocation_id)
     .where(AuditEvent.verb.in_([verb.value for verb in _ACTIONS]))
     .order_by(AuditEvent.id.desc())
     .limit(8)

@@ -98,7 +98,9 @@ def freeze() -> ResponseReturnValue:
         flash(_("Nothing was revoked. %(why)s", why=str(error)), "warning")
         back = safe_next(request.form.get("next"), url_for("admin.sessions.index"))
         return redirect(back, 303)
-    return redirect(url_for("admin.revocations.show", revocation_id=frozen.id), 303)
+    came_from = request.form.get("next") or None
+    review = url_for("admin.revocations.show", revocation_id=frozen.id, next=came_from)
+    return redirect(review, 303)
 
 
 def _targets() -> Targets:
@@ -193,6 +195,7 @@ def _review_page(review: Review, form: RevocationForm) -> str:
         review=review,
         form=form,
         problem=None,
+        back=safe_next(request.args.get("next"), url_for("admin.sessions.index")),
         now=system.ledger.now(),
     )
 

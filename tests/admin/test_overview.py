@@ -49,3 +49,11 @@ def test_a_session_without_data_is_not_said_to_end_in_any_case(alarmed: Site) ->
     page = alarmed.signed_in("ada").get(f"/admin/sessions/{row.reference}").text
     assert "Redis has no data for this session." in page
     assert "but not while the store lacks the data of so many that it raises an alarm" in page
+
+
+def test_the_last_actions_say_whom_a_revocation_hit(site: Site) -> None:
+    site.signed_in("alice")
+    ada = site.signed_in("ada")
+    (row,) = site.live("alice")
+    ada.revoke(row.reference)
+    assert "<td>1 session, by hand</td>" in ada.get("/admin/").text

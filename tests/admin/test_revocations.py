@@ -116,3 +116,15 @@ def test_the_pages_promise_no_more_than_the_code_does(site: Site) -> None:
     assert "<h1>Audit trail</h1>" in trail
     assert "each is kept for 365 days" in trail
     assert "Audit log" not in review + trail
+
+
+def test_cancelling_a_review_leads_back_to_the_list_it_came_from(site: Site) -> None:
+    site.signed_in("alice")
+    ada = site.signed_in("ada")
+    (row,) = site.live("alice")
+    came_from = "/admin/sessions?role=member&store=redis"
+    choice = {"reference": row.reference, "next": came_from}
+    review = ada.post("/admin/revocations", choice, form="/admin/sessions").location
+    assert f'href="{came_from.replace("&", "&amp;")}">Cancel</a>' in ada.get(review).text
+    elsewhere = review.partition("?")[0] + "?next=//evil.example"
+    assert 'href="/admin/sessions">Cancel</a>' in ada.get(elsewhere).text
