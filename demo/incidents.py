@@ -14,11 +14,11 @@ from app.auth import changes
 from app.auth.sign_in import step_up
 from app.people.models import Role, User
 from app.sessions import upkeep
+from app.sessions.filter import SessionFilter
 from app.sessions.freeze import Frozen, NothingToRevoke, Targets, freeze
 from app.sessions.ledger import Principal
 from app.sessions.models import UserSession
 from app.sessions.revocation import confirm
-from app.sessions.search import SessionFilter
 from app.sessions.store import DataKey
 from app.sessions.system import system, system_of
 from app.sessions.transaction import TARGET, live

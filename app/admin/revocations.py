@@ -17,12 +17,12 @@ from app.listing import asked_format, json_list, record
 from app.people.models import Permission
 from app.sessions import freeze as freezing
 from app.sessions import revocation
+from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.freeze import NothingToRevoke, NotPermitted, Review, Targets
 from app.sessions.models import Revocation, RevocationTarget
 from app.sessions.receipt import Receipt, receipt
 from app.sessions.revocation import Stale
 from app.sessions.rows import by_ids
-from app.sessions.search import FilterError, SessionFilter
 from app.sessions.system import system
 from app.texts import gettext as _
 

@@ -14,11 +14,10 @@ from app.auth.access import requires
 from app.filters import clock_time, duration, end_reason, role_name, store_name
 from app.listing import SESSION_COLUMNS, arguments, asked_format, json_list, session_record
 from app.people.models import Permission, Role
+from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.rows import SessionRow, get, value_names
 from app.sessions.search import (
     LONGEST_PAGE,
-    FilterError,
-    SessionFilter,
     SessionPage,
     find,
     ids_matching,
@@ -29,7 +28,8 @@ from app.texts import gettext as _
 
 blueprint = Blueprint("sessions", __name__)
 
-_FIELDS = ("q", "user", "ip", "store", "role", "reference", "state")
+_BY_FORM = ("user", "ip", "store", "role", "reference", "state")
+_BY_BOX = ("q", "client", "idle", "age", "reason", "by")
 
 
 @blueprint.get("/sessions")
@@ -54,8 +54,8 @@ def index() -> ResponseReturnValue:
 
 def _read_filter(query: dict[str, Any]) -> SessionFilter:
     """Return the filter; a name that is none is refused as a bad value is, and never ignored."""
-    if unknown := set(query) - set(_FIELDS):
-        allowed = ", ".join(_FIELDS)
+    if unknown := set(query) - {*_BY_FORM, *_BY_BOX}:
+        allowed = ", ".join((*_BY_FORM, *_BY_BOX))
         message = _("There is no filter “%(a)s”. Use %(b)s.", a=min(unknown), b=allowed)
         raise FilterError(min(unknown), message)
     return SessionFilter.from_query(query)
@@ -74,7 +74,8 @@ def _page(where: SessionFilter, page: SessionPage) -> str:
         page=page,
         where=where,
         query=query,
-        values={name: query.get(name, "") for name in _FIELDS},
+        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
+        by_box=_BY_BOX,
         selects=_selects(),
         chips=_chips(query, live_counts()),
         narrowed=narrowed,
@@ -82,7 +83,7 @@ def _page(where: SessionFilter, page: SessionPage) -> str:
         after=after,
         link=link,
         error=None,
-        search=query.get("q", ""),
+        search=where.to_text(),
     )
 
 
@@ -95,15 +96,16 @@ def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseRe
         page=None,
         where=None,
         query={},
-        values={name: query.get(name, "") for name in _FIELDS},
+        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
+        by_box=_BY_BOX,
         selects=_selects(),
         chips=_chips({}, live_counts()),
         narrowed=True,
-        filtered=error.field != "q",
+        filtered=error.field in _BY_FORM,
         after=None,
         error=error,
         search=query.get("q", ""),
-        search_error=error.message if error.field == "q" else None,
+        search_error=error.message if error.field in _BY_BOX else None,
     )
     return page, 400
 

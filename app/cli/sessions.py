@@ -11,10 +11,10 @@ from app.audit.trail import Actor
 from app.cli.helpers import operator, readable_errors
 from app.listing import session_record
 from app.sessions import revocation, rows, search, upkeep
+from app.sessions.filter import STATES, FilterError, SessionFilter
 from app.sessions.freeze import Frozen, NothingToRevoke, Targets, freeze, review
 from app.sessions.models import RevocationReason
 from app.sessions.receipt import COUNTS
-from app.sessions.search import FilterError, SessionFilter
 from app.sessions.system import system
 
 group = AppGroup("sessions", help="List, show and revoke sessions.")
@@ -23,16 +23,21 @@ _reasons = click.Choice([reason.value for reason in RevocationReason])
 
 
 @group.command("list")
-@click.option("--state", type=click.Choice(search.STATES), default="live", show_default=True)
+@click.argument("words", nargs=-1, metavar="[SEARCH...]")
+@click.option("--state", type=click.Choice(STATES), help="Live ones unless said otherwise.")
 @click.option("--user", help="The name of the user.")
 @click.option("--ip", help="An address or a network, as 10.31.0.0/16.")
 @click.option("--store", help="The name of the store.")
 @click.option("--limit", type=click.IntRange(1, search.LONGEST_PAGE), default=50)
 @_as_json
-def list_sessions(limit: int, as_json: bool, **where: str | None) -> None:
-    """List sessions, newest activity first."""
+def list_sessions(words: tuple[str, ...], limit: int, as_json: bool, **where: str | None) -> None:
+    """List sessions, newest activity first.
+
+    SEARCH is what the search box of the site takes: 'user:alice idle:>20m'.
+    """
     with readable_errors():
         try:
+            where["q"] = " ".join(words)
             given = {name: value for name, value in where.items() if value}
             page = search.find(SessionFilter.from_query(given), limit=limit)
         except FilterError as error:

@@ -14,11 +14,11 @@ from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.columns import clock, now
 from app.people.models import Permission, Role, User
+from app.sessions.filter import SessionFilter
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
 from app.sessions.models import Revocation, RevocationTarget, UserSession
 from app.sessions.rows import SessionRow, by_ids
-from app.sessions.search import SessionFilter
 from app.sessions.system import system
 from app.sessions.timeouts import ACTIVE_WITHIN
 from app.sessions.transaction import Transaction, live

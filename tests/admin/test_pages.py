@@ -315,3 +315,19 @@ def test_a_throttled_sign_in_says_when_to_try_again(site: Site) -> None:
     assert last.status_code == 429
     assert int(last.headers["Retry-After"]) > 0
     assert "Too many attempts. Try again in" in last.text
+
+
+def test_the_search_box_takes_tokens_and_shows_what_is_filtered(site: Site) -> None:
+    site.signed_in("alice")
+    vera = site.signed_in("vera")
+    page = vera.get("/admin/sessions", query_string={"q": "role:member store:redis"}).text
+    assert 'value="store:redis role:member"' in page
+    assert "1 signed-in session of 1 user." in page
+    assert (
+        'value="user:alice idle:&lt;1h"' in vera.get("/admin/sessions?user=alice&idle=%3C1h").text
+    )
+    refused = vera.get("/admin/sessions", query_string={"q": "usr:alice"})
+    assert refused.status_code == 400
+    assert 'aria-describedby="q-error"' in refused.text
+    assert "There is no “usr:”. There are user: ip: store:" in refused.text
+    assert 'value="usr:alice"' in refused.text

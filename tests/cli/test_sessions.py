@@ -54,6 +54,8 @@ def test_the_list_is_filtered(site: Site) -> None:
         (["--ip", "192.0.2.1"], []),
         (["--state", "ended"], ["alice"]),
         (["--limit", "1"], ["vera"]),
+        (["user:alice", "store:redis"], ["alice"]),
+        (["reason:superseded"], ["alice"]),
     ):
         done = run(site, "list", "--json", *arguments)
         assert [row["user"] for row in json.loads(done.stdout)["sessions"]] == names, arguments

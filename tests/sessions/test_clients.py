@@ -6,7 +6,8 @@ import pytest
 
 from app.auth.throttle import network_of
 from app.sessions.clients import Client, client_in_words, ip_key
-from app.sessions.search import FilterError, _from_cursor
+from app.sessions.filter import FilterError
+from app.sessions.search import _from_cursor
 from tests.site import Site
 
 

@@ -12,12 +12,12 @@ from app.audit.trail import Actor
 from app.auth.sign_in import Verified, sign_in
 from app.people.models import User
 from app.sessions import revocation
+from app.sessions.filter import SessionFilter
 from app.sessions.freeze import NothingToRevoke, NotPermitted, Targets, freeze, review
 from app.sessions.ledger import Principal
 from app.sessions.models import Cutoff, RevocationTarget
 from app.sessions.receipt import Receipt, receipt
 from app.sessions.revocation import Stale, confirm, resume, revoke
-from app.sessions.search import SessionFilter
 from tests.servers import RedisServer
 from tests.sessions.helpers import reference_of
 from tests.site import Browser, Site, clock_moved, settings

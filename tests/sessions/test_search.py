@@ -4,13 +4,17 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from app.audit.trail import Actor
+from app.sessions.filter import FilterError, SessionFilter
+from app.sessions.freeze import Targets, freeze
+from app.sessions.models import RevocationTarget
 from app.sessions.revocation import revoke
 from app.sessions.rows import get
-from app.sessions.search import FilterError, SessionFilter, find, of_user
+from app.sessions.search import find, ids_matching, of_user
 from tests.servers import RedisServer
 from tests.sessions.helpers import counted
 from tests.sessions.test_revocation import commanding, start
@@ -67,6 +71,22 @@ def names(site: Site, **query: str) -> list[str]:
         ({"q": "' OR 1=1 --"}, []),
         ({"reference": "aaaaaaaaaa"}, []),
         ({"user": ""}, ["vera", "alice", "bob"]),
+        ({"q": "user:alice"}, ["alice"]),
+        ({"q": "ip:10.31.0.0/16 role:member"}, ["bob"]),
+        ({"q": "bo 10.31.4.8"}, ["bob"]),
+        ({"q": "al bo"}, []),
+        ({"q": "role:member", "store": "redis"}, ["alice", "bob"]),
+        ({"client": "chrome"}, ["vera", "alice", "bob"]),
+        ({"client": "firefox"}, []),
+        ({"client": "%"}, []),
+        ({"idle": ">1h"}, []),
+        ({"idle": "<1h"}, ["vera", "alice", "bob"]),
+        ({"age": "<99999d"}, ["vera", "alice", "bob"]),
+        ({"age": ">1d"}, []),
+        ({"reason": "superseded"}, ["bob"]),
+        ({"q": "reason:revoked"}, []),
+        ({"q": "by:BOB"}, ["bob"]),
+        ({"q": "by:ada", "state": "ended"}, []),
     ],
 )
 def test_a_filter_finds_what_it_says(crowd: Site, query: dict[str, str], found: list[str]) -> None:
@@ -88,7 +108,10 @@ def test_a_session_is_found_by_its_reference(crowd: Site) -> None:
     "query",
     [
         {"state": "alive"}, {"store": "tape"}, {"role": "boss"}, {"ip": "nonsense"},
-        {"ip": "10.0.0.0/99"}, {"ip": "300.1.1.1"},
+        {"ip": "10.0.0.0/99"}, {"ip": "300.1.1.1"}, {"idle": "soon"}, {"age": ">8"},
+        {"idle": "999999d"}, {"reason": "spite"}, {"reason": "revoked", "state": "live"},
+        {"by": "ada", "state": "live"}, {"q": "role:boss"}, {"q": "usr:alice"}, {"q": "10.0.0.0/99"},
+        {"q": "user:alice", "user": "bob"}, {"q": "idle:soon"}, {"q": "state:live by:ada"},
     ],
     ids=str,
 )  # fmt: skip
@@ -105,6 +128,23 @@ def test_a_filter_and_its_query_string_are_one(site: Site) -> None:
     with commanding(site):
         assert SessionFilter.from_query(query).to_query() == query
         assert SessionFilter.from_query({}).to_query() == {}
+
+
+def test_a_filter_is_shown_as_one_would_type_it(site: Site) -> None:
+    typed = 'user:alice client:"chrome on windows" state:ended age:>8h smith'
+    with commanding(site):
+        where = SessionFilter.from_query({"q": typed})
+        assert where.to_text() == typed
+        assert SessionFilter.from_query(where.to_query()) == where
+
+
+def test_idle_and_age_are_measured_by_the_databases_clock(any_site: Site) -> None:
+    start(any_site, "alice")
+    with clock_moved(1200):
+        start(any_site, "bob")
+        assert names(any_site, idle=">19m") == names(any_site, age="19m") == ["alice"]
+        assert names(any_site, idle="<19m") == names(any_site, age="<19m") == ["bob"]
+        assert names(any_site, idle=">21m") == []
 
 
 @pytest.mark.parametrize("name", ["usr", "after", "user_id", "all_matching"])
@@ -227,3 +267,63 @@ def test_an_ended_session_shows_who_ended_it_and_why(any_site: Site) -> None:
     assert (row.end_reason, row.ended_by, row.reason_code, row.note, row.present) == (
         "revoked", "root", "policy", "why", False,
     )  # fmt: skip
+
+
+_PEOPLE = ("alice", "bob", "vera")
+_queries = st.fixed_dictionaries(
+    {},
+    optional={
+        "user": st.sampled_from(_PEOPLE),
+        "ip": st.sampled_from(["10.31.0.0/16", "10.31.4.8", "2001:db8::/32", "0.0.0.0/0"]),
+        "store": st.sampled_from(["redis", "sql"]),
+        "role": st.sampled_from(["member", "viewer"]),
+        "client": st.sampled_from(["chrome", "linux", "opera"]),
+        "idle": st.sampled_from([">1m", "<1m", ">1h"]),
+        "age": st.sampled_from([">2m", "<2m"]),
+        "q": st.sampled_from(
+            ["al", "b 10.31.4.8", "role:member", "state:live", "store:sql idle:>1m"]
+        ),
+    },
+)
+
+
+@pytest.fixture
+def long_day(any_site: Site) -> Site:
+    for at, name, ip in (
+        (0, "bob", "10.31.4.7"), (90, "alice", "192.0.2.10"), (100, "bob", "10.31.4.8"),
+        (170, "vera", "2001:db8:1::7"),
+    ):  # fmt: skip
+        with clock_moved(at):
+            any_site.signed_in(name, CHROME, ip)
+    with clock_moved(180):
+        any_site.signed_in("ada", CHROME, "203.0.113.1")
+    return any_site
+
+
+def test_list_count_export_and_revocation_mean_the_same_sessions(long_day: Site) -> None:
+    """Every way to ask goes through the one predicate, whatever the filter."""
+
+    @settings(max_examples=40, derandomize=True, database=None, deadline=None)
+    @given(query=_queries)
+    def agree(query: dict[str, str]) -> None:
+        with clock_moved(200), commanding(long_day):
+            try:
+                where = SessionFilter.from_query(query)
+            except FilterError:
+                return
+            page = find(where)
+            listed = {row.reference for row in page.rows}
+            ids = {row.id for row in page.rows}
+            assert page.total == len(listed)
+            assert {row[0] for row in long_day.system.ledger.read(ids_matching(where))} == ids
+            if where.narrows and ids:
+                frozen = freeze(Targets(matching=where), actor=Actor.cli("root"))
+                targets = long_day.system.ledger.read(
+                    select(RevocationTarget.row_id).where(
+                        RevocationTarget.revocation_id == frozen.id
+                    )
+                )
+                assert {row.row_id for row in targets} == ids
+                assert frozen.size == len(ids)
+
+    agree()
