@@ -17,10 +17,12 @@ from app.auth.views import throttled_text
 from app.filters import number
 from app.listing import SESSION_COLUMNS, asked_format, csv_response, session_record
 from app.people.models import Permission
+from app.sessions import passive
 from app.sessions.interface import session
 from app.sessions.rows import get
 from app.sessions.search import of_user
 from app.sessions.system import system
+from app.sessions.timeouts import warn_before
 from app.texts import gettext as _
 from app.texts import ngettext
 
@@ -70,6 +72,27 @@ def sessions() -> ResponseReturnValue:
             return csv_response("my-sessions", SESSION_COLUMNS, records)
         return jsonify(sessions=records)
     return render_template("account/sessions.html", live=live, ended=ended, now=system.ledger.now())
+
+
+@blueprint.app_template_global("warn_before")
+def _warn_before(role: str) -> int:
+    return int(warn_before(system.policy.of(role)).total_seconds())
+
+
+@blueprint.get("/account/deadline")
+@requires(Permission.OWN)
+@passive
+def deadline() -> ResponseReturnValue:
+    """Say in how many seconds this session ends, and whether that is its longest time."""
+    last = current_user.absolute_expires_at <= current_user.idle_expires_at
+    return jsonify(left=current_user.left, last=last)
+
+
+@blueprint.post("/account/deadline")
+@requires(Permission.OWN)
+def stay() -> ResponseReturnValue:
+    """Do nothing but be a person's request, which moves the idle deadline."""
+    return redirect(url_for("account.deadline", format="json"), 303)
 
 
 @blueprint.get("/account/sessions/end-others")

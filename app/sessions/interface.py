@@ -170,6 +170,7 @@ class RollcallSession(LazyMapping):
             row.last_seen_at,
             row.idle_expires_at,
             row.absolute_expires_at,
+            row.now,
         )
 
     # What it holds

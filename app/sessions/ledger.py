@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 
 from flask import has_request_context, request
@@ -52,6 +53,7 @@ class Principal:
     last_seen_at: datetime
     idle_expires_at: datetime
     absolute_expires_at: datetime
+    asked_at: datetime
 
     is_authenticated = True
     is_active = True
@@ -59,6 +61,12 @@ class Principal:
 
     def get_id(self) -> str:
         return str(self.user_id)
+
+    @property
+    def left(self) -> int:
+        """Whole seconds until the session ends if nobody uses it, by the database's clock."""
+        until = min(self.idle_expires_at, self.absolute_expires_at)
+        return max(0, ceil((until - self.asked_at).total_seconds()))
 
     def may(self, permission: Permission) -> bool:
         return self.role.may(permission)

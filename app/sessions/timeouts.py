@@ -39,6 +39,11 @@ class Policy:
         return self.by_role[role]
 
 
+def warn_before(policy: RolePolicy) -> timedelta:
+    """Return how long before its end a person is warned: two minutes, less where sessions are short."""
+    return min(EXPIRING_WITHIN, policy.idle / 3)
+
+
 def touch_due(now: datetime, last_seen: datetime, interval: timedelta) -> bool:
     """Say whether a person's request now moves the idle deadline."""
     return now - last_seen >= interval
