@@ -15,6 +15,8 @@ from tests.logged import keeping
 from tests.site import Site
 from tests.stores import KINDS, with_payload_table
 
+DATABASES = ("sqlite", "postgresql", "mariadb")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def everything_is_kept() -> Iterator[None]:
@@ -80,11 +82,29 @@ def postgresql_admin_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def mariadb_admin_url() -> str:
+def mariadb_process() -> Iterator[servers.MariadbServer]:
+    server = servers.MariadbServer(servers.mariadb_binary())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mariadb(mariadb_process: servers.MariadbServer) -> Iterator[servers.MariadbServer]:
+    """A MariaDB of our own, which a test may stop, kill or restart."""
+    yield mariadb_process
+    if not mariadb_process.running:
+        mariadb_process.start()
+    mariadb_process.cont()
+
+
+@pytest.fixture(scope="session")
+def mariadb_admin_url(request: pytest.FixtureRequest) -> str:
+    """The server named by TEST_MARIADB_URL, or one of our own."""
     named = os.environ.get("TEST_MARIADB_URL")
-    if not named:
-        pytest.skip("TEST_MARIADB_URL is not set")
-    return named
+    if named:
+        return named
+    process: servers.MariadbServer = request.getfixturevalue("mariadb_process")
+    return process.url
 
 
 @pytest.fixture
@@ -107,6 +127,14 @@ def postgresql_url(new_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture
+def mariadb_url(mariadb_admin_url: str) -> Iterator[str]:
+    """An empty MariaDB database."""
+    name = servers.unique_name()
+    yield servers.create_mariadb_database(mariadb_admin_url, name)
+    servers.drop_mariadb_database(mariadb_admin_url, name)
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/rollcall.db"
 
@@ -122,10 +150,12 @@ def payloads_in_postgresql(postgresql_admin_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def payloads_in_mariadb(mariadb_admin_url: str) -> str:
-    url = servers.create_mariadb_database(mariadb_admin_url, servers.unique_name())
+def payloads_in_mariadb(mariadb_admin_url: str) -> Iterator[str]:
+    name = servers.unique_name()
+    url = servers.create_mariadb_database(mariadb_admin_url, name)
     with_payload_table(url)
-    return url
+    yield url
+    servers.drop_mariadb_database(mariadb_admin_url, name)
 
 
 @pytest.fixture(params=KINDS)
@@ -153,6 +183,18 @@ def postgresql_template(postgresql_admin_url: str) -> Iterator[str]:
     servers.drop_postgresql_database(postgresql_admin_url, name)
 
 
+@pytest.fixture(scope="session")
+def mariadb_template(mariadb_admin_url: str) -> Iterator[str]:
+    """The name of a migrated MariaDB database with the cast, from which tests get copies."""
+    name = servers.unique_name()
+    url = servers.create_mariadb_database(mariadb_admin_url, name)
+    site = Site(create_app(site_module.settings(url, None)))
+    site_module.migrate(site.app)
+    site.close()
+    yield name
+    servers.drop_mariadb_database(mariadb_admin_url, name)
+
+
 @pytest.fixture
 def migrated_sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     """A SQLite database with the cast."""
@@ -165,6 +207,14 @@ def migrated_postgresql_url(postgresql_admin_url: str, postgresql_template: str)
     name = servers.unique_name()
     yield site_module.copied_postgresql(postgresql_admin_url, postgresql_template, name)
     servers.drop_postgresql_database(postgresql_admin_url, name)
+
+
+@pytest.fixture
+def migrated_mariadb_url(mariadb_admin_url: str, mariadb_template: str) -> Iterator[str]:
+    """A MariaDB database with the cast."""
+    name = servers.unique_name()
+    yield site_module.copied_mariadb(mariadb_admin_url, mariadb_template, name)
+    servers.drop_mariadb_database(mariadb_admin_url, name)
 
 
 @pytest.fixture
@@ -191,7 +241,7 @@ def site(make_site: Callable[..., Site]) -> Site:
     return make_site()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def any_site(request: pytest.FixtureRequest, valkey: servers.RedisServer) -> Iterator[Site]:
     """A site on each database in turn."""
     url = request.getfixturevalue(f"migrated_{request.param}_url")

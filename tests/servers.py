@@ -1,4 +1,4 @@
-"""Real servers for the tests: Valkey, Redis and PostgreSQL as child processes on loopback.
+"""Real servers for the tests: Valkey, Redis, PostgreSQL and MariaDB as child processes on loopback.
 
 `conftest` makes fixtures of them. Each server lives in a directory of its own and is stopped by its
 own pid. What is missing is a visible skip, and a failure under REQUIRE_ALL_SERVERS=1.
@@ -210,9 +210,7 @@ class PostgresServer(Server):
     def start(self) -> None:
         data = self.directory / "data"
         if not data.exists():
-            if os.geteuid() == 0:
-                account = pwd.getpwnam(_postgresql_account())
-                os.chown(self.directory, account.pw_uid, account.pw_gid)
+            give_away(self.directory, "postgres")
             initdb = ["initdb", "-D", str(data), "-U", "rollcall", "-A", "trust", "-N"]
             initdb += ["--encoding=UTF8", "--locale=C"]
             subprocess.run(
@@ -221,12 +219,7 @@ class PostgresServer(Server):
         super().start()
 
     def _as_owner(self, command: list[str]) -> list[str]:
-        command = [str(self.binaries / command[0]), *command[1:]]
-        if os.geteuid() != 0:
-            return command
-        account = pwd.getpwnam(_postgresql_account())
-        ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-        return ["setpriv", *ids, *command]
+        return as_account("postgres", [str(self.binaries / command[0]), *command[1:]])
 
     def command(self) -> list[str]:
         settings = {
@@ -262,13 +255,102 @@ class PostgresServer(Server):
         return [self.pid, *map(int, words)]
 
 
-def _postgresql_account() -> str:
-    for name in ("postgres", "nobody"):
+class MariadbServer(Server):
+    """MariaDB from the system's binaries, as another user when the tests run as root."""
+
+    def __init__(self, binary: Path) -> None:
+        self.binary = binary
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return f"mariadb://root@127.0.0.1:{self.port}/mysql"
+
+    def start(self) -> None:
+        data = self.directory / "data"
+        if not data.exists():
+            give_away(self.directory, "mysql")
+            install = shutil.which("mariadb-install-db", path=SYSTEM_PATH)
+            if install is None:
+                missing("mariadb-install-db is not installed")
+            options = ["--no-defaults", f"--datadir={data}", "--skip-test-db"]
+            options += ["--auth-root-authentication-method=normal", "--innodb-flush-method=nosync"]
+            subprocess.run(
+                as_account("mysql", [install, *options]),
+                check=True,
+                capture_output=True,
+                cwd=self.directory,
+            )
+        super().start()
+
+    def command(self) -> list[str]:
+        settings = {
+            "datadir": f"{self.directory}/data",
+            "bind-address": "127.0.0.1",
+            "port": str(self.port),
+            "socket": f"{self.directory}/s",
+            "pid-file": f"{self.directory}/pid",
+            # What a site may meet: names in Latin-1, another zone, no strict mode.
+            "character-set-server": "latin1",
+            "default-time-zone": "+05:45",
+            "sql-mode": "",
+            "innodb-buffer-pool-size": "32M",
+            "innodb-log-file-size": "32M",
+            "innodb-flush-method": "nosync",
+            "innodb-flush-log-at-trx-commit": "2",
+            "innodb-doublewrite": "0",
+            "innodb-file-per-table": "0",
+            "max-connections": "200",
+        }
+        flags = [f"--{name}={value}" for name, value in settings.items()]
+        return as_account("mysql", [str(self.binary), "--no-defaults", *flags])
+
+    def stop(self) -> None:
+        """Freeze all its threads: one may still answer after the signal was sent."""
+        super().stop()
+        threads = Path(f"/proc/{self.pid}/task")
+        if threads.exists():
+            wait_until(lambda: all(_is_stopped(each) for each in threads.iterdir()))
+
+    def answers(self) -> bool:
+        try:
+            mariadb_connection(self.url).close()
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+SYSTEM_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+"""Where servers are looked for: Debian keeps them from a user's own path."""
+
+
+def give_away(directory: Path, account: str) -> None:
+    """Make the directory that account's when the tests run as root: the server runs as it."""
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam(_account(account))
+        os.chown(directory, owner.pw_uid, owner.pw_gid)
+
+
+def as_account(account: str, command: list[str]) -> list[str]:
+    """Return the command as that account runs it when the tests run as root."""
+    if os.geteuid() != 0:
+        return command
+    owner = pwd.getpwnam(_account(account))
+    ids = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+    return ["setpriv", *ids, *command]
+
+
+def _account(wanted: str) -> str:
+    for name in (wanted, "nobody"):
         try:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    missing("PostgreSQL refuses to run as root and no other account was found")
+    missing(f"there is neither an account {wanted} nor nobody, and the server is not run as root")
 
 
 def valkey_binary() -> Path:
@@ -296,6 +378,13 @@ def postgresql_binaries() -> Path:
     return max(found, key=lambda path: [int(n) for n in path.parts if n.isdigit()])
 
 
+def mariadb_binary() -> Path:
+    found = shutil.which("mariadbd", path=SYSTEM_PATH)
+    if found is None:
+        missing("mariadbd is not installed and TEST_MARIADB_URL is not set")
+    return Path(found)
+
+
 def create_postgresql_database(admin_url: str, name: str) -> str:
     """Create an empty database and return its URL."""
     with psycopg.connect(admin_url, autocommit=True, connect_timeout=10) as connection:
@@ -309,20 +398,30 @@ def drop_postgresql_database(admin_url: str, name: str) -> None:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
-def create_mariadb_database(admin_url: str, name: str) -> str:
-    """Create an empty database, in place of one of that name, and return its URL."""
-    url = make_url(admin_url)
-    connection = pymysql.connect(
-        host=url.host or "127.0.0.1",
-        port=url.port or 3306,
-        user=url.username or "root",
-        password=str(url.password or ""),
+def mariadb_connection(url: str) -> pymysql.connections.Connection:
+    """A plain connection in autocommit, for looking at the server past the code under test."""
+    named = make_url(url)
+    return pymysql.connect(
+        host=named.host or "127.0.0.1",
+        port=named.port or 3306,
+        user=named.username or "root",
+        password=str(named.password or ""),
+        database=named.database,
+        connect_timeout=5,
         autocommit=True,
     )
-    with connection, connection.cursor() as cursor:
+
+
+def create_mariadb_database(admin_url: str, name: str) -> str:
+    """Create an empty database and return its URL."""
+    with mariadb_connection(admin_url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE `{name}`")
+    return make_url(admin_url).set(database=name).render_as_string(hide_password=False)
+
+
+def drop_mariadb_database(admin_url: str, name: str) -> None:
+    with mariadb_connection(admin_url) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
-        cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-    return url.set(database=name).render_as_string(hide_password=False)
 
 
 def unique_name() -> str:

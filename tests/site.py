@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import create_engine, insert, make_url, select, text
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -24,6 +24,7 @@ from app.sessions.models import UserSession
 from app.sessions.stores.engines import database_url
 from app.sessions.system import SessionSystem, system_of
 from tests.logged import keeping
+from tests.servers import mariadb_connection
 
 PASSWORD = "correct horse battery staple"
 CAST = {
@@ -235,3 +236,17 @@ def copied_postgresql(admin_url: str, template: str, name: str) -> str:
         connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
     engine.dispose()
     return database_url(admin_url).set(database=name).render_as_string(hide_password=False)
+
+
+def copied_mariadb(admin_url: str, template: str, name: str) -> str:
+    """Return the URL of a copy of the migrated database."""
+    with mariadb_connection(admin_url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE `{name}`")
+        cursor.execute(f"USE `{name}`")
+        cursor.execute("SET foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")
+        cursor.execute(f"SHOW TABLES IN `{template}`")
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"SHOW CREATE TABLE `{template}`.`{table}`")
+            cursor.execute(cursor.fetchone()[1])
+            cursor.execute(f"INSERT INTO `{table}` SELECT * FROM `{template}`.`{table}`")
+    return make_url(admin_url).set(database=name).render_as_string(hide_password=False)

@@ -16,7 +16,7 @@ from app.sessions.stores.sql import payload_table
 from tests.site import Site, settings
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def empty(request: pytest.FixtureRequest) -> Iterator[Callable[..., Site]]:
     """Make sites over one empty database."""
     url = request.getfixturevalue(f"{request.param}_url")

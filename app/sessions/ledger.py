@@ -28,10 +28,10 @@ from app.columns import AnyRow, clock, now
 from app.people.models import Permission, Role, User
 from app.sessions.clients import Client, client_in_words
 from app.sessions.counting import count
-from app.sessions.models import Cutoff, EndReason, UserAgent, UserSession
+from app.sessions.models import EndReason, UserAgent, UserSession
 from app.sessions.stores.breaker import Breaker
 from app.sessions.stores.engines import transaction
-from app.sessions.transaction import Transaction, after_cutoff, live
+from app.sessions.transaction import Transaction, cutoff_at, live
 
 REQUEST_ID = "rollcall.request_id"
 """The key in the WSGI environment under which a request's id is found."""
@@ -117,7 +117,7 @@ _ENDED = (
         UserSession.tell_user,
         User.name.label("user_name"),
         User.active,
-        Cutoff.at.label("cutoff_at"),
+        cutoff_at().label("cutoff_at"),
         select(UserAgent.client)
         .join(newer := UserSession.__table__.alias("newer"), newer.c.user_agent_id == UserAgent.id)
         .where(newer.c.id == UserSession.superseded_by_id)
@@ -126,7 +126,6 @@ _ENDED = (
         .label("by_client"),
     )
     .join(User, User.id == UserSession.user_id)
-    .outerjoin(Cutoff, ~after_cutoff())
     .where(UserSession.id == bindparam("id"))
 )
 

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    ScalarSelect,
     and_,
     exists,
     insert,
-    null,
     or_,
     select,
     update,
@@ -43,14 +43,22 @@ def live() -> ColumnElement[bool]:
 
 def after_cutoff() -> ColumnElement[bool]:
     """Say which rows the cutoff leaves alone."""
-    return ~exists(
-        select(null())
-        .select_from(Cutoff)
-        .where(
-            Cutoff.at >= UserSession.started_at,
-            or_(Cutoff.spared_id.is_(None), Cutoff.spared_id != UserSession.id),
-        )
-    ).correlate(UserSession)
+    return ~exists(_CUTOFF)
+
+
+def cutoff_at() -> ScalarSelect[datetime]:
+    """Return the time of the cutoff that denies a row, null where none does."""
+    return _CUTOFF.scalar_subquery()
+
+
+_CUTOFF = (
+    select(Cutoff.at)
+    .where(
+        Cutoff.at >= UserSession.started_at,
+        or_(Cutoff.spared_id.is_(None), Cutoff.spared_id != UserSession.id),
+    )
+    .correlate(UserSession)
+)
 
 
 class Transaction:

@@ -267,55 +267,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
-    with op.batch_alter_table(_payloads(), schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f(f"ix_{_payloads()}_expires_at"))
-
+    """Take back. Indexes go with their tables: MariaDB keeps those that a foreign key needs."""
     op.drop_table(_payloads())
-    with op.batch_alter_table("revocation_targets", schema=None) as batch_op:
-        batch_op.drop_index("ix_revocation_targets_row_id")
-
     op.drop_table("revocation_targets")
-    with op.batch_alter_table("user_sessions", schema=None) as batch_op:
-        batch_op.drop_index("ix_user_sessions_user_id_ended_at")
-        batch_op.drop_index("ix_user_sessions_user_agent_id")
-        batch_op.drop_index(
-            "ix_user_sessions_unpurged",
-            postgresql_where=sa.text("ended_at IS NOT NULL AND purged_at IS NULL"),
-            sqlite_where=sa.text("ended_at IS NOT NULL AND purged_at IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_user_sessions_revocation_id"))
-        batch_op.drop_index(
-            "ix_user_sessions_live_last_seen",
-            postgresql_where=sa.text("ended_at IS NULL"),
-            sqlite_where=sa.text("ended_at IS NULL"),
-        )
-        batch_op.drop_index("ix_user_sessions_ip_key")
-        batch_op.drop_index("ix_user_sessions_idle_expires_at")
-        batch_op.drop_index("ix_user_sessions_ended_at_id")
-        batch_op.drop_index("ix_user_sessions_absolute_expires_at")
-
     op.drop_table("user_sessions")
     op.drop_table("cutoff")
-    with op.batch_alter_table("users", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_users_role"))
-
     op.drop_table("users")
-    with op.batch_alter_table("user_agents", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_user_agents_client"))
-
     op.drop_table("user_agents")
-    with op.batch_alter_table("revocations", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_revocations_confirmed_at"))
-        batch_op.drop_index(batch_op.f("ix_revocations_actor_user_id"))
-
     op.drop_table("revocations")
-    with op.batch_alter_table("audit_events", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_audit_events_verb"))
-        batch_op.drop_index("ix_audit_events_target_user_id_id")
-        batch_op.drop_index(batch_op.f("ix_audit_events_revocation_id"))
-        batch_op.drop_index(batch_op.f("ix_audit_events_reference"))
-        batch_op.drop_index("ix_audit_events_at_id")
-        batch_op.drop_index("ix_audit_events_actor_user_id_id")
-
     op.drop_table("audit_events")

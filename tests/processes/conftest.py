@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -84,26 +85,32 @@ def redis_of(request: pytest.FixtureRequest, store: str) -> str | None:
     return server.url
 
 
+_SERVED = {
+    "postgresql": (site_module.copied_postgresql, servers.drop_postgresql_database),
+    "mariadb": (site_module.copied_mariadb, servers.drop_mariadb_database),
+}
+
+
 @pytest.fixture(scope="package")
 def new_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], str]]:
     """Make a migrated database with the cast, on the backend that is asked for."""
-    made: list[str] = []
+    made: list[Callable[[], None]] = []
 
     def new(backend: str) -> str:
         if backend == "sqlite":
             template: Path = request.getfixturevalue("sqlite_template")
             return site_module.copied_sqlite(template, tmp_path_factory.mktemp("served"))
         name = servers.unique_name()
-        made.append(name)
-        admin_url = request.getfixturevalue("postgresql_admin_url")
-        named = request.getfixturevalue("postgresql_template")
-        return site_module.copied_postgresql(admin_url, named, name)
+        copied, drop = _SERVED[backend]
+        admin_url = request.getfixturevalue(f"{backend}_admin_url")
+        made.append(partial(drop, admin_url, name))
+        return copied(admin_url, request.getfixturevalue(f"{backend}_template"), name)
 
     yield new
-    for name in made:
-        servers.drop_postgresql_database(request.getfixturevalue("postgresql_admin_url"), name)
+    for drop in made:
+        drop()
 
 
 def settings_for(url: str, redis: str | None, **overrides: object) -> dict[str, object]:
@@ -115,7 +122,10 @@ def settings_for(url: str, redis: str | None, **overrides: object) -> dict[str, 
 
 @pytest.fixture(
     scope="package",
-    params=[(database, store) for database in DATABASES for store in STORES],
+    params=[
+        *[(database, store) for database in DATABASES for store in STORES],
+        ("mariadb", "sql"),
+    ],
     ids="-".join,
 )
 def deployment(

@@ -84,6 +84,11 @@ def test_sign_ins_at_once_leave_as_many_sessions_as_the_limit_allows(
     assert all(site.payload(row) is not None for row in live)
 
 
+@pytest.mark.parametrize("square", ["mariadb"], indirect=True)
+def test_sign_ins_at_once_on_mariadb_leave_one_session(square: Square, site: Site) -> None:
+    test_sign_ins_at_once_leave_as_many_sessions_as_the_limit_allows(square, site, 1)
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_sign_ins_at_once_never_pass_a_limit_that_denies(
     square: Square, site: Site, limit: int
