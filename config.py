@@ -29,7 +29,7 @@ _DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
+    "mysql": "mariadb+pymysql",
     "mariadb": "mariadb+pymysql",
 }
 _NOT_OFFERED = {

@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -72,6 +73,14 @@ class FixedBinary(TypeDecorator[bytes]):
         if dialect.name in ("mysql", "mariadb"):
             return dialect.type_descriptor(BINARY(self.length))
         return dialect.type_descriptor(LargeBinary())
+
+
+@compiles(CreateTable, "mysql")
+@compiles(CreateTable, "mariadb")
+def _compared_by_code_point(element: CreateTable, compiler: DDLCompiler, **kw: Any) -> str:
+    """Keep text as the other databases do, whatever the server's default: `álice` is not `alice`."""
+    table = compiler.visit_create_table(element, **kw).rstrip()  # type: ignore[no-untyped-call]
+    return f"{table} CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
 
 
 class clock(FunctionElement[datetime]):  # noqa: N801 - it reads as SQL

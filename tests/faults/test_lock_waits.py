@@ -7,6 +7,7 @@ from app.sessions.stores import budget
 from app.sessions.stores.engines import sql_engine, transaction
 
 POSTGRESQL = "SHOW lock_timeout"
+MARIADB = "SELECT CONCAT(@@innodb_lock_wait_timeout, ' ', @@max_statement_time)"
 SQLITE = "PRAGMA busy_timeout"
 
 
@@ -37,6 +38,19 @@ def test_a_transaction_on_postgresql_waits_no_longer_than_its_request_may(
         assert 0 < milliseconds <= 160
     assert asked(postgresql_engine, POSTGRESQL) == "30s"
     postgresql_engine.dispose()
+
+
+def test_a_transaction_on_mariadb_waits_in_whole_seconds_which_its_statements_undercut(
+    mariadb_url: str,
+) -> None:
+    engine = sql_engine(mariadb_url)
+    assert asked(engine, MARIADB) == "30 0.000000"
+    with budget.limit(0.8):
+        lock, statement = asked(engine, MARIADB).split()
+        assert lock == "1"
+        assert 0 < float(statement) <= 0.64
+    assert asked(engine, MARIADB) == "30 0.000000"
+    engine.dispose()
 
 
 def test_a_transaction_on_sqlite_waits_alike(sqlite_url: str) -> None:

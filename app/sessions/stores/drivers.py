@@ -31,6 +31,11 @@ LONGEST_BUSY_WAIT = 30.0
 
 _INTERVAL = 0.1
 
+_SERVERS_SHARE = 0.8
+"""The part of what is left of a budget after which MariaDB is to end a statement itself."""
+
+_BOUNDED = (b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"WITH")
+
 
 class PostgresConnection(psycopg.Connection[Any]):
     """psycopg's connection; connecting and every wait share the budget.
@@ -86,12 +91,36 @@ def _postgres_timeout() -> psycopg.OperationalError:
 
 
 class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[misc]
-    """PyMySQL's connection; connecting, each write and each part of an answer share the budget."""
+    """PyMySQL's connection; connecting, each write and each part of an answer share the budget.
+
+    `longest_statement` is how many seconds the server may take for one statement of a request.
+    """
+
+    longest_statement: float | None = None
 
     def connect(self, sock: Any = None) -> None:
         with budget.waiting():
             self.connect_timeout = budget.timeout(LONGEST_CONNECT)
             super().connect(sock)
+
+    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+        if isinstance(sql, str):
+            sql = sql.encode(self.encoding, "surrogateescape")
+        affected: int = super().query(self._bounded(sql), unbuffered)
+        return affected
+
+    def _bounded(self, sql: bytes) -> bytes:
+        """Let the server end a statement, a lock wait too, before we would hang up on it.
+
+        InnoDB's own lock timeout is in whole seconds, so no use for a request.
+        """
+        left = budget.remaining()
+        if left is None or not sql.startswith(_BOUNDED):
+            return sql
+        within = _SERVERS_SHARE * left
+        if self.longest_statement is not None:
+            within = min(within, self.longest_statement)
+        return b"SET STATEMENT max_statement_time = %.3f FOR %b" % (max(within, 0.001), sql)
 
     def _write_bytes(self, data: bytes) -> None:
         with budget.waiting():

@@ -23,8 +23,8 @@ _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mysql+pymysql": "mysql+pymysql",
+    "mysql": "mariadb+pymysql",
+    "mysql+pymysql": "mariadb+pymysql",
     "mariadb": "mariadb+pymysql",
     "mariadb+pymysql": "mariadb+pymysql",
     "sqlite": "sqlite",
@@ -121,7 +121,8 @@ def engine_options(
     They are Flask-SQLAlchemy's SQLALCHEMY_ENGINE_OPTIONS, beside `database_url(url)`. Timeouts
     are in seconds and enforced by the server (`statement_timeout` not by SQLite). Choose that one
     below the deadline: a slow query then ends on the server too and is not taken for a dead one. It
-    holds for connections that a request opens; the worker's and the commands' may take their time.
+    holds for connections that a request opens (on MariaDB for its statements); the worker's and the
+    commands' may take their time.
     """
     parsed = database_url(url)
     options: dict[str, Any] = {
@@ -176,6 +177,7 @@ def _begin(connection: Connection) -> None:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
     else:
         # MariaDB has no setting of a transaction's own, and counts in seconds: set it when it differs.
+        # What holds a request to less is its connection, at each statement.
         seconds = max(1, round(_lock_wait()))
         if connection.info.get(_LOCK_WAIT) != seconds:
             connection.exec_driver_sql(f"SET innodb_lock_wait_timeout = {seconds}")
@@ -210,12 +212,11 @@ def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -
         return connection
 
     def mariadb() -> MariaDbConnection:
+        # Whatever the server's defaults are: without TRADITIONAL a text too long is cut in silence.
+        given = "time_zone = '+00:00', sql_mode = 'TRADITIONAL'"
         limits = f"innodb_lock_wait_timeout = {max(1, round(lock_timeout))}"
-        if statement_timeout is not None and budget.remaining() is not None:
-            limits += f" /*M! , max_statement_time = {statement_timeout:.3f} */"
-        connection = MariaDbConnection(
-            *arguments, **options, init_command=f"SET time_zone = '+00:00', {limits}"
-        )
+        connection = MariaDbConnection(*arguments, **options, init_command=f"SET {given}, {limits}")
+        connection.longest_statement = statement_timeout
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")

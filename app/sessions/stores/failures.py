@@ -155,8 +155,9 @@ def _of_sqlite(error: sqlite3.Error) -> Failure | None:
 _MARIADB_CODES = {
     1205: Failure.LOCKED,
     1213: Failure.LOCKED,
+    1020: Failure.LOCKED,
+    1317: Failure.LOCKED,
     1969: Failure.LOCKED,
-    3024: Failure.LOCKED,
     1290: Failure.READ_ONLY,
     1792: Failure.READ_ONLY,
     1836: Failure.READ_ONLY,
@@ -166,9 +167,16 @@ _MARIADB_CODES = {
     1114: Failure.FULL,
     1040: Failure.BUSY,
     1203: Failure.BUSY,
+    1226: Failure.BUSY,
     1044: Failure.DENIED,
     1045: Failure.DENIED,
+    1129: Failure.DENIED,
+    1130: Failure.DENIED,
+    1698: Failure.DENIED,
+    1030: Failure.BROKEN,
+    1049: Failure.UNREACHABLE,
     1053: Failure.UNREACHABLE,
+    1927: Failure.UNREACHABLE,
 }
 
 
@@ -179,5 +187,6 @@ def _of_mariadb(error: pymysql.err.Error) -> Failure | None:
     if not isinstance(code, int):
         return None
     if 2000 <= code < 3000:
-        return Failure.UNREACHABLE
+        timed_out = isinstance(error.__cause__ or error.__context__, TimeoutError)
+        return Failure.TIMED_OUT if timed_out else Failure.UNREACHABLE
     return _MARIADB_CODES.get(code)

@@ -89,7 +89,7 @@ def test_the_programs_own_errors_pass_the_breaker_and_leave_it_closed() -> None:
         ("postgres://ada@db/rollcall", "postgresql+psycopg"),
         ("postgresql://ada@db/rollcall", "postgresql+psycopg"),
         ("postgresql+psycopg://ada@db/rollcall", "postgresql+psycopg"),
-        ("mysql://ada@db/rollcall", "mysql+pymysql"),
+        ("mysql://ada@db/rollcall", "mariadb+pymysql"),
         ("mariadb://ada@db/rollcall", "mariadb+pymysql"),
         ("sqlite:///rollcall.db", "sqlite"),
     ],
@@ -113,7 +113,10 @@ def test_another_database_is_refused_without_repeating_the_url(url: str) -> None
     assert "secret" not in str(raised.value)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+SLEEP = {"postgresql_url": "SELECT pg_sleep(10)", "mariadb_url": "SELECT SLEEP(10)"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     made = sql_engine(request.getfixturevalue(f"{request.param}_url"), pool_size=3)
     with made.connect() as connection:
@@ -161,8 +164,11 @@ def test_a_transaction_can_be_begun_again_and_again_within_a_budget(
     assert tally(engine) == 11
 
 
-def test_a_row_lock_is_waited_for_no_longer_than_the_budget(postgresql_url: str) -> None:
-    engine, breaker = sql_engine(postgresql_url), Breaker("database")
+@pytest.mark.parametrize("database", ["postgresql_url", "mariadb_url"])
+def test_a_row_lock_is_waited_for_no_longer_than_the_budget(
+    database: str, request: pytest.FixtureRequest
+) -> None:
+    engine, breaker = sql_engine(request.getfixturevalue(database)), Breaker("database")
     create = text("CREATE TABLE tally (n INTEGER)")
     with engine.connect() as connection:
         connection.execute(create)
@@ -200,17 +206,19 @@ def test_transactions_that_read_and_write_run_one_after_the_other(engine: Engine
     assert tally(engine) == 30
 
 
+@pytest.mark.parametrize("database", SLEEP)
 def test_a_slow_query_ends_on_the_server_and_is_not_taken_for_a_dead_one(
-    postgresql_url: str,
+    database: str, request: pytest.FixtureRequest
 ) -> None:
-    engine, breaker = sql_engine(postgresql_url, statement_timeout=0.2), Breaker("database")
+    url = request.getfixturevalue(database)
+    engine, breaker = sql_engine(url, statement_timeout=0.2), Breaker("database")
     with (
         budget.limit(0.8),
         pytest.raises(StoreUnavailable),
         breaker.answering(),
         engine.connect() as connection,
     ):
-        connection.execute(text("SELECT pg_sleep(10)"))
+        connection.execute(text(SLEEP[database]))
     engine.dispose()
     assert breaker.state is BreakerState.CLOSED
 
@@ -223,7 +231,7 @@ def test_sqlite_connections_write_ahead_and_check_foreign_keys(sqlite_url: str) 
     engine.dispose()
 
 
-@pytest.mark.parametrize("database", ["sqlite_url", "postgresql_url"])
+@pytest.mark.parametrize("database", ["sqlite_url", *SLEEP])
 def test_flask_sqlalchemy_takes_the_options(
     database: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -238,13 +246,13 @@ def test_flask_sqlalchemy_takes_the_options(
         db.session.execute(text("INSERT INTO tally VALUES (1)"))
         db.session.rollback()
         assert db.session.execute(text("SELECT count(*) FROM tally")).scalar_one() == 0
-        if database == "postgresql_url":
+        if database in SLEEP:
             with (
                 budget.limit(0.1),
                 pytest.raises(StoreUnavailable),
                 Breaker("database").answering(),
             ):
-                db.session.execute(text("SELECT pg_sleep(10)"))
+                db.session.execute(text(SLEEP[database]))
         db.session.remove()
         db.engine.dispose()
 
