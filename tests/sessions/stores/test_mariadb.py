@@ -14,6 +14,7 @@ from app import create_app
 from app.columns import clock, skew
 from app.people.models import User
 from app.sessions.models import UserAgent, UserSession
+from app.sessions.revocation import revoke
 from app.sessions.store import DataKey, Saved
 from app.sessions.stores import ServedStore
 from app.sessions.stores.breaker import BreakerState
@@ -33,6 +34,7 @@ from tests.sessions.stores.test_faults import (
     recovers,
     unavailable,
 )
+from tests.sessions.test_revocation import CLI, commanding, start
 from tests.site import PASSWORD, Site, settings
 from tests.stores import PAYLOADS
 
@@ -339,6 +341,31 @@ def test_a_sign_in_waits_for_nobody_elses_lock(
         cursor.execute("SELECT * FROM users WHERE name_key = %s FOR UPDATE", (held,))
         assert site.browser().sign_in("alice").status_code == 303
     assert [row.end_reason for row in site.rows()] == ["superseded", None]
+
+
+def test_a_bulk_revocation_waits_for_nobody_elses_lock(
+    migrated_mariadb_url: str, valkey: RedisServer
+) -> None:
+    """With many sessions in the set, MariaDB would rather read all of users, and lock it."""
+    site = Site(create_app(settings(migrated_mariadb_url, valkey.url, SESSION_LIMIT=50)))
+    references = start(site, *["alice"] * 10, *["bob"] * 10)
+    start(site, *["ada"] * 4)
+    columns = [column.name for column in UserSession.__table__.columns]
+    fresh = {"id": "NULL", "reference": "'a-new-one'", "handle": "'h'"}
+    taken = ", ".join(fresh.get(name, name) for name in columns)
+    with other(migrated_mariadb_url) as cursor:
+        cursor.execute("SELECT * FROM users WHERE name_key = 'ops' FOR UPDATE")
+        cursor.execute("SELECT * FROM user_sessions WHERE user_id = 6 FOR UPDATE")
+        assert len(cursor.fetchall()) == 4
+        # As a sign-in that has not committed yet.
+        cursor.execute(
+            f"INSERT INTO user_sessions ({', '.join(columns)})"
+            f" SELECT {taken} FROM user_sessions WHERE user_id = 6 LIMIT 1"
+        )
+        with commanding(site), limit(BUDGET):
+            done = revoke(references, actor=CLI, reason="incident")
+    assert (done.ended, done.finished) == (20, True)
+    site.close()
 
 
 def test_a_sign_in_that_the_server_ends_as_a_deadlock_is_a_503_and_leaves_nothing(
