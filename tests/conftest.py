@@ -9,7 +9,7 @@ import pytest
 from app import create_app
 from app.columns import skew
 from app.sessions.stores import ServedStore
-from tests import servers
+from tests import redis_servers, servers
 from tests import site as site_module
 from tests.logged import keeping
 from tests.site import Site
@@ -53,6 +53,34 @@ def redis_server(redis_process: servers.RedisServer) -> Iterator[servers.RedisSe
     redis_process.reset()
     yield redis_process
     redis_process.reset()
+
+
+@pytest.fixture(scope="session")
+def password_process() -> Iterator[redis_servers.PasswordRedis]:
+    server = redis_servers.PasswordRedis(servers.redis_binary())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def password_redis(password_process: redis_servers.PasswordRedis) -> redis_servers.PasswordRedis:
+    """Redis with a password and a user, empty."""
+    password_process.reset()
+    return password_process
+
+
+@pytest.fixture(scope="session")
+def tls_process() -> Iterator[redis_servers.TlsRedis]:
+    server = redis_servers.TlsRedis(servers.redis_binary())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tls_redis(tls_process: redis_servers.TlsRedis) -> redis_servers.TlsRedis:
+    """Redis over TLS, empty."""
+    tls_process.reset()
+    return tls_process
 
 
 @pytest.fixture(scope="session")

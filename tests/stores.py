@@ -27,8 +27,8 @@ def with_payload_table(url: str) -> str:
     return url
 
 
-def _redis(request: pytest.FixtureRequest, server: str) -> ServedStore:
-    client = redis_client(request.getfixturevalue(server).url)
+def _redis(request: pytest.FixtureRequest, server: str, url: str = "url") -> ServedStore:
+    client = redis_client(getattr(request.getfixturevalue(server), url))
     return RedisStore("redis", client, "session:")
 
 
@@ -39,6 +39,10 @@ def _sql(request: pytest.FixtureRequest, url: str) -> ServedStore:
 KINDS: dict[str, Kind] = {
     "valkey": lambda request: _redis(request, "valkey"),
     "redis": lambda request: _redis(request, "redis_server"),
+    "redis-password": lambda request: _redis(request, "password_redis"),
+    "redis-user": lambda request: _redis(request, "password_redis", "user_url"),
+    "redis-tls": lambda request: _redis(request, "tls_redis"),
+    "redis-socket": lambda request: _redis(request, "redis_server", "socket_url"),
     "sqlite": lambda request: _sql(request, "sqlite_url"),
     "postgresql": lambda request: _sql(request, "payloads_in_postgresql"),
     "mariadb": lambda request: _sql(request, "payloads_in_mariadb"),

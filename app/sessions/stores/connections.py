@@ -5,6 +5,7 @@ ever; here each read asks the budget first. A connection that ran out of time is
 reused: a late reply in it would answer the next command.
 """
 
+import ssl
 from typing import Any
 
 import redis
@@ -29,6 +30,16 @@ class BudgetParser(_HiredisParser):
     def on_connect(self, connection: Any, **kwargs: Any) -> None:
         super().on_connect(connection, **kwargs)  # type: ignore[no-untyped-call]
         self.longest_wait = connection.longest_wait
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Say whether an answer waits that nobody asked for; raise ConnectionError if the server left.
+
+        Over TLS a socket that is readable may hold nothing of the server's words: TLS 1.3 sends session
+        tickets after the handshake. Only reading tells.
+        """
+        if not isinstance(self._sock, ssl.SSLSocket) or self._reader.has_data():
+            return bool(super().can_read(timeout))
+        return bool(self.read_from_socket(timeout, raise_on_timeout=False))
 
     def read_from_socket(self, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         longest = timeout if isinstance(timeout, int | float) else self.longest_wait
@@ -81,7 +92,15 @@ class BudgetConnection(AbstractConnection):
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         if self._sock is None:
             with budget.waiting():
-                super().connect_check_health(*args, **kwargs)
+                self._connect_whole(*args, **kwargs)
+
+    def _connect_whole(self, *args: Any, **kwargs: Any) -> None:
+        """Connect and greet, or leave no socket: redis-py keeps one that the deadline cut short."""
+        try:
+            super().connect_check_health(*args, **kwargs)
+        except BaseException:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise
 
     def send_packed_command(self, command: Any, *args: Any, **kwargs: Any) -> None:
         """Send a command's parts one by one: the socket's timeout holds for each part alone."""
@@ -100,8 +119,9 @@ class BudgetConnection(AbstractConnection):
             raise redis.TimeoutError("the request's deadline has passed") from error
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        # Sentinel's kind would keep a connection whose answer is still to come.
         with budget.waiting():
-            return super().read_response(*args, **kwargs)
+            return super().read_response(*args, **{**kwargs, "disconnect_on_error": True})
 
 
 class TcpConnection(BudgetConnection, redis.Connection):
