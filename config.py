@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from click import ClickException
 from sqlalchemy import make_url
@@ -46,6 +47,20 @@ _BY_ROLE = "_BY_ROLE"
 _DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
+_ONE_REDIS = re.compile(r"(redis|rediss|unix)://.+")
+_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
+_MANY_REDIS = re.compile(
+    rf"redis(?P<tls>s?)\+(?P<kind>cluster|sentinel)://(?:[^@/?#\s]*@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?P<path>[^?#\s]*)(?:\?(?P<query>[^#\s]*))?",
+    re.ASCII,
+)
+_PORT = re.compile(r":([0-9]{1,5})(?:,|$)")
+_CLUSTER_PATH = re.compile(r"/?")
+_SENTINEL_PATH = re.compile(r"/[\w.-]+(?:/[0-9]{1,4})?", re.ASCII)
+_SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
+_TLS_OPTIONS = frozenset(
+    {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+)
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -195,6 +210,29 @@ def database_url(value: Any) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def redis_url(value: Any) -> str:
+    """Return the URL of one server, of a Cluster or of Sentinels, if it has the form of one."""
+    if isinstance(value, str) and (_ONE_REDIS.fullmatch(value) or _fits_many_redis(value)):
+        return value
+    raise ValueError(
+        "redis://HOST:PORT/DB, unix:///PATH, redis+cluster://HOST:PORT,HOST:PORT or "
+        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB, over TLS with rediss; each may have "
+        "USER:PASSWORD@ before the hosts and options after ? (docs/stores.md lists them)"
+    )
+
+
+def _fits_many_redis(url: str) -> bool:
+    found = _MANY_REDIS.fullmatch(url)
+    if found is None or not all(0 < int(port) < 65536 for port in _PORT.findall(found["hosts"])):
+        return False
+    path = _CLUSTER_PATH if found["kind"] == "cluster" else _SENTINEL_PATH
+    allowed = _TLS_OPTIONS if found["tls"] else frozenset()
+    if found["kind"] == "sentinel":
+        allowed |= _SENTINEL_OPTIONS
+    names = {name for name, _ in parse_qsl(found["query"] or "", keep_blank_values=True)}
+    return path.fullmatch(found["path"]) is not None and names <= allowed
+
+
 def address(value: Any) -> str:
     """Return `host:port` to listen on; an IPv6 host stands in brackets."""
     found = _ADDRESS.fullmatch(str(value))
@@ -208,7 +246,6 @@ _seconds = number(1, 366 * DAY)
 _limit = number(1, 10_000)
 _policy = choice("supersede", "deny")
 _cookie = text(_COOKIE_NAME, "letters, digits and any of !#$%&'*+.^_`|~-")
-_redis_url = text(re.compile(r"(redis|rediss|unix)://.+"), "redis://, rediss:// or unix://")
 _staff_idle = dict.fromkeys(ROLES[1:], 900)
 _staff_store = dict.fromkeys(ROLES[1:], "sql")
 
@@ -222,7 +259,7 @@ _application = (
 )
 _servers = (
     Setting("DATABASE_URL", database_url, "", "The database of people, the ledger, the audit trail and the SQL store.", secret=True),
-    Setting("REDIS_URL", _redis_url, "", "The Redis or Valkey server of the Redis store. Not needed when every role's store is `sql`.", secret=True),
+    Setting("REDIS_URL", redis_url, "", "The Redis or Valkey of the Redis store: a server, a Cluster, or a master under Sentinels. Not needed when every role's store is `sql`.", secret=True),
 )
 _stores = (
     Setting("SESSION_TYPE", choice(*STORES, why_not=_NOT_OFFERED), "redis", "The store of new sessions: `redis`, or `sqlalchemy` for the SQL store."),

@@ -84,6 +84,34 @@ def tls_redis(tls_process: redis_servers.TlsRedis) -> redis_servers.TlsRedis:
 
 
 @pytest.fixture(scope="session")
+def cluster_process() -> Iterator[redis_servers.Cluster]:
+    cluster = redis_servers.Cluster(servers.valkey_binary())
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster(cluster_process: redis_servers.Cluster) -> redis_servers.Cluster:
+    """A Cluster of three masters, whole and empty; a test may stop, kill or promote its nodes."""
+    cluster_process.reset()
+    return cluster_process
+
+
+@pytest.fixture(scope="session")
+def sentinels_process() -> Iterator[redis_servers.Sentinels]:
+    sentinels = redis_servers.Sentinels(servers.redis_binary())
+    yield sentinels
+    sentinels.close()
+
+
+@pytest.fixture
+def sentinels(sentinels_process: redis_servers.Sentinels) -> redis_servers.Sentinels:
+    """A master under three Sentinels, whole and empty; a test may stop or kill any of them."""
+    sentinels_process.reset()
+    return sentinels_process
+
+
+@pytest.fixture(scope="session")
 def postgresql_process() -> Iterator[servers.PostgresServer]:
     server = servers.PostgresServer(servers.postgresql_binaries())
     yield server

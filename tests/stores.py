@@ -43,6 +43,8 @@ KINDS: dict[str, Kind] = {
     "redis-user": lambda request: _redis(request, "password_redis", "user_url"),
     "redis-tls": lambda request: _redis(request, "tls_redis"),
     "redis-socket": lambda request: _redis(request, "redis_server", "socket_url"),
+    "redis-cluster": lambda request: _redis(request, "cluster"),
+    "redis-sentinel": lambda request: _redis(request, "sentinels"),
     "sqlite": lambda request: _sql(request, "sqlite_url"),
     "postgresql": lambda request: _sql(request, "payloads_in_postgresql"),
     "mariadb": lambda request: _sql(request, "payloads_in_mariadb"),

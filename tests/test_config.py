@@ -9,6 +9,7 @@ import pytest
 
 import config
 from app.people.models import Role
+from app.sessions.stores.connections import redis_client
 from app.sessions.timeouts import LimitPolicy
 
 KEY = "k3y-0f-th1s-t3st-thAt-n0body-us3s-els3where"
@@ -95,6 +96,18 @@ def test_a_store_that_is_not_offered_stops_the_start(backend):
         ("DATABASE_URL", "sqlite:///:memory:"),
         ("DATABASE_URL", "sqlite:///file:x?mode=memory&uri=true"),
         ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis+cluster://"),
+        ("REDIS_URL", "redis+cluster://localhost"),
+        ("REDIS_URL", "redis+cluster://a:1,b:65536"),
+        ("REDIS_URL", "redis+cluster://a:1,"),
+        ("REDIS_URL", "redis+cluster://a:1/1"),
+        ("REDIS_URL", "redis+cluster://a:1?ssl_ca_certs=/ca.pem"),
+        ("REDIS_URL", "rediss+cluster://a:1?sentinel_password=x"),
+        ("REDIS_URL", "redis+sentinel://a:1,b:2"),
+        ("REDIS_URL", "redis+sentinel://a:1/mymaster/first"),
+        ("REDIS_URL", "redis+sentinel://a:1/mymaster?db=1"),
+        ("REDIS_URL", "redis+sentinel:///mymaster"),
+        ("REDIS_URL", "unix+cluster:///run/redis.sock"),
         ("SESSION_STORE_BY_ROLE", "member=files"),
         ("SESSION_IDLE_TIMEOUT", "0"),
         ("SESSION_IDLE_TIMEOUT", "1800.5"),
@@ -125,6 +138,30 @@ def test_a_bad_value_names_the_setting_and_what_is_allowed(name, value):
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"{name}: ")
     assert "allowed: " in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache/1",
+        "rediss://:p%40ss@cache:6380?ssl_ca_certs=/etc/ca.pem",
+        "unix:///run/valkey/valkey.sock?db=2",
+        "redis+cluster://10.0.0.1:7000,[::1]:7001",
+        "rediss+cluster://ada:p%40ss@a.example:7000,b.example:7000/?ssl_check_hostname=false",
+        "redis+sentinel://a:26379,b:26379/mymaster",
+        "rediss+sentinel://:p@a:1,b:2/my.master/3?sentinel_password=s&ssl_ca_certs=/etc/ca.pem",
+    ],
+)
+def test_each_form_of_redis_url_is_taken_and_makes_a_client(url):
+    taken = load(REDIS_URL=url)["REDIS_URL"]
+    assert taken == url
+    redis_client(taken).close()
+
+
+def test_a_redis_url_that_is_refused_is_told_what_is_allowed_and_not_repeated():
+    (problem,) = problems(REDIS_URL="redis+sentinel://:hunter2@a:1,b:2?sentinel_password=hunter2")
+    assert "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE" in problem
+    assert "hunter2" not in problem
 
 
 @pytest.mark.parametrize("name", ["7", "Tea & Milk", "會話管理", "x" * 40])

@@ -16,13 +16,12 @@ from flask import Flask, current_app
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
-from redis import Redis
 
 from app import metrics
 from app.sessions.store import StoreUnavailable
 from app.sessions.stores import budget
 from app.sessions.stores.breaker import Breaker
-from app.sessions.stores.connections import redis_client
+from app.sessions.stores.connections import Client, redis_client
 
 T = TypeVar("T")
 
@@ -45,16 +44,13 @@ class Throttled(Exception):
 class Throttle:
     """Counts failed sign-ins. `redis` is None where everything runs on SQL."""
 
-    def __init__(self, redis: Redis | None, prefix: str) -> None:
+    def __init__(self, redis: Client | None, prefix: str) -> None:
         self._own = MovingWindowRateLimiter(MemoryStorage())
         self._shared = None
         self._redis = redis
         self._breaker = Breaker("throttle", open_for=5.0)
         if redis is not None:
-            storage = RedisStorage(
-                "redis://", connection_pool=redis.connection_pool, key_prefix=prefix
-            )
-            self._shared = MovingWindowRateLimiter(storage)
+            self._shared = MovingWindowRateLimiter(_counters_in(redis, prefix))
 
     def check(self, name_key: str, ip: str, *, known: bool) -> None:
         """Raise Throttled if this name may not be tried from this network now."""
@@ -82,6 +78,14 @@ class Throttle:
                 return question(self._shared)
         except StoreUnavailable:
             return question(self._own)
+
+
+def _counters_in(redis: Client, prefix: str) -> RedisStorage:
+    """Return limits' counters over our client; its own kinds of Redis have connections of their own."""
+    storage = RedisStorage("redis://", key_prefix=prefix)
+    storage.storage = redis
+    storage.initialize_storage("redis://")
+    return storage
 
 
 def init_app(app: Flask) -> None:

@@ -15,10 +15,11 @@ _LONG = 32
 
 # Secret for the password in them; of all other secrets nothing is shown, whatever they look like.
 _URLS = ("DATABASE_URL", "REDIS_URL")
+_HOST = r"(?:[\w.-]*|\[[0-9a-fA-F:.]+\])(?::\d+)?"
 # Only a URL in this plain form is shown, in part. In any other, a password could stand anywhere.
 _URL = re.compile(
     r"(?P<scheme>[a-z+]+://)(?P<credentials>[^@/?#]*@)?"
-    r"(?P<place>(?:[\w.-]*|\[[0-9a-fA-F:.]+\])(?::\d+)?(?:/[^@?#]*)?)(?P<query>\?[^@#]*)?"
+    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^@?#]*)?)(?P<query>\?[^@#]*)?"
 )
 
 

@@ -105,9 +105,17 @@ def test_no_part_of_a_password_in_a_url_is_shown(middle: str) -> None:
         f"redis://user:{password}@127.0.0.1:6379/0",
         f"redis://:{password}@127.0.0.1:6379/0?password={password}",
         f"unix:///run/valkey.sock?password={password}",
+        f"redis+cluster://:{password}@a:1,b:2",
+        f"redis+sentinel://:{password}@a:1,b:2/mymaster/0?sentinel_password={password}",
     ):
         assert "S3cr" not in server_of(url)
         assert "et9" not in server_of(url)
+
+
+def test_the_servers_of_a_cluster_and_of_sentinels_are_shown() -> None:
+    assert server_of("redis+cluster://:pw@a:1,[::1]:2") == "redis+cluster://***@a:1,[::1]:2"
+    shown = server_of("rediss+sentinel://a:1,b:2/mymaster/0?sentinel_password=pw")
+    assert shown == "rediss+sentinel://a:1,b:2/mymaster/0?***"
 
 
 PIECE = "qZ7"

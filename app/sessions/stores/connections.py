@@ -1,4 +1,4 @@
-"""Redis connections that keep the request's budget, and the client made of them.
+"""Redis connections that keep the request's budget, and the clients made of them.
 
 redis-py's own timeouts hold per read, so a server that trickles a byte at a time passes them for
 ever; here each read asks the budget first. A connection that ran out of time is closed, never
@@ -6,17 +6,25 @@ reused: a late reply in it would answer the next command.
 """
 
 import ssl
+from functools import partial
 from typing import Any
 
 import redis
 from redis._parsers import _HiredisParser
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, ConnectionPool, parse_url
+from redis.connection import AbstractConnection, ConnectionPool
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
-from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.sentinel import (
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
 from app.sessions.stores import budget
+from app.sessions.stores.cluster import ClusterClient
+from app.sessions.stores.redis_url import Address, Kind, RedisUrl
+from app.sessions.stores.sentinel import Sentinels
 
 LONGEST_WAIT = 5.0
 """Seconds for a connect or a read where no budget is set: the CLI and the worker."""
@@ -149,22 +157,57 @@ class SentinelTlsConnection(BudgetConnection, SentinelManagedSSLConnection):
 
 
 _KINDS: dict[type, type[BudgetConnection]] = {
+    redis.Connection: TcpConnection,
     redis.SSLConnection: TlsConnection,
     redis.UnixDomainSocketConnection: UnixConnection,
 }
+_SENTINEL_KINDS: dict[type, type[BudgetConnection]] = {
+    TcpConnection: SentinelConnection,
+    TlsConnection: SentinelTlsConnection,
+}
+
+
+class _SentinelPool(SentinelConnectionPool):
+    """Connections to the master of the moment."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        super().disconnect(inuse_connections)
+        if inuse_connections:
+            self.sentinel_manager.close()
+
+
+Client = redis.Redis | ClusterClient
 
 
 def redis_client(
     url: str, *, default_timeout: float = LONGEST_WAIT, max_connections: int = 64
-) -> redis.Redis:
-    """Return a client for redis://, rediss:// or unix:// whose connections keep the budget.
+) -> Client:
+    """Return a client for any form of `REDIS_URL`, whose connections keep the budget. It connects nothing.
 
-    `default_timeout` (seconds) holds where no budget is set. Its pool is its own: close both
-    with `client.close()`. Raises ValueError for another scheme.
+    `default_timeout` (seconds) holds where no budget is set, `max_connections` for each server. Its
+    pools are its own: close both with `client.close()`. Raises ValueError for another scheme.
     """
-    options = parse_url(url)  # type: ignore[no-untyped-call]
-    kind = _KINDS.get(options.pop("connection_class", redis.Connection), TcpConnection)
-    options |= {"socket_timeout": default_timeout, "max_connections": max_connections}
-    options |= {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
-    options |= {"protocol": 2}
-    return redis.Redis.from_pool(ConnectionPool(connection_class=kind, **options))
+    parsed = RedisUrl.parse(url)
+    options = dict(parsed.options)
+    kind = _KINDS[options.pop("connection_class", redis.Connection)]
+    common: dict[str, Any] = {
+        "socket_timeout": default_timeout,
+        "max_connections": max_connections,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "protocol": 2,
+    }
+    at = partial(_client_at, connection_class=kind)
+    if parsed.kind is Kind.CLUSTER:
+        return ClusterClient(parsed.addresses, partial(at, **options | common))
+    if parsed.kind is Kind.SENTINEL:
+        asked = partial(at, **(parsed.sentinel_options or {}) | common)
+        sentinels = Sentinels([asked(address) for address in parsed.addresses])
+        pool: Any = _SentinelPool
+        options |= common | {"connection_class": _SENTINEL_KINDS[kind]}
+        return redis.Redis.from_pool(pool(parsed.service, sentinels, **options))
+    return redis.Redis.from_pool(ConnectionPool(connection_class=kind, **options | common))
+
+
+def _client_at(address: Address, **options: Any) -> redis.Redis:
+    host, port = address
+    return redis.Redis.from_pool(ConnectionPool(host=host, port=port, **options))

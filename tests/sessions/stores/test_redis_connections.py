@@ -24,7 +24,7 @@ KEY = DataKey("a" * 32)
 def connected(url: str) -> Iterator[BudgetConnection]:
     """A connection of the client for a URL, open and with nothing asked yet."""
     with closing(redis_client(url)) as client:
-        connection = client.connection_pool.make_connection()
+        connection = client.connection_pool.make_connection()  # type: ignore[union-attr]
         connection.connect()
         yield connection
         connection.disconnect()
@@ -100,12 +100,12 @@ class OutOfTimeOnce(redis.CredentialProvider):
         return "default", PASSWORD
 
 
-@pytest.mark.parametrize("server", ["password_redis"])
+@pytest.mark.parametrize("server", ["password_redis", "sentinels"])
 def test_a_connection_cut_short_before_its_password_is_not_used(
     server: str, request: pytest.FixtureRequest
 ) -> None:
     with closing(redis_client(request.getfixturevalue(server).url)) as client:
-        options = client.connection_pool.connection_kwargs
+        options = client.connection_pool.connection_kwargs  # type: ignore[union-attr]
         options |= {"username": None, "password": None, "credential_provider": OutOfTimeOnce()}
         with pytest.raises(TimeoutError):
             client.ping()
