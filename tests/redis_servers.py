@@ -106,10 +106,6 @@ class ClusterNode(RedisServer):
     def is_replica(self) -> bool:
         return bool(_replication(self)["role"] == "slave")
 
-    @property
-    def master_port(self) -> int:
-        return int(_replication(self)["master_port"])
-
 
 class TlsClusterNode(TlsRedis, ClusterNode):
     """A Cluster of one node that has all slots, over TLS."""
@@ -160,8 +156,18 @@ class Cluster:
                 return next(node for node in self.nodes if node.port == port)
         raise LookupError(key)
 
-    def replica(self) -> ClusterNode:
-        return next(node for node in self.nodes if node.is_replica)
+    @property
+    def replicated(self) -> ClusterNode:
+        """Return the master that has a replica."""
+        return next(node for node in self._pair if not node.is_replica)
+
+    @property
+    def _pair(self) -> tuple[ClusterNode, ClusterNode]:
+        return self.nodes[0], self.nodes[3]
+
+    def replaced(self, gone: ClusterNode) -> bool:
+        """Say whether the other node of a pair serves what this one did."""
+        return not next(node for node in self._pair if node is not gone).is_replica
 
     def reset(self) -> None:
         """Bring it back to an empty, whole one, whatever a test did to it."""
@@ -272,6 +278,10 @@ class Sentinels:
         """The server that the last Sentinel takes for the master."""
         port = self.sentinels[-1].state["port"]
         return next(server for server in self.servers if server.port == port)
+
+    def replaced(self, gone: RedisServer) -> bool:
+        """Say whether the Sentinels name another master than this one."""
+        return self.master is not gone
 
     def client(self) -> redis.Redis:
         """A plain client at the master, for looking past the code under test."""
