@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from click import ClickException
 from sqlalchemy import make_url
@@ -47,20 +47,24 @@ _BY_ROLE = "_BY_ROLE"
 _DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
-_ONE_REDIS = re.compile(r"(redis|rediss|unix)://.+")
+_ONE_REDIS = re.compile(r"(?P<scheme>redis|rediss|unix)://.+")
 _HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _MANY_REDIS = re.compile(
-    rf"redis(?P<tls>s?)\+(?P<kind>cluster|sentinel)://(?:[^@/?#\s]*@)?"
+    rf"(?P<scheme>rediss?)\+(?P<kind>cluster|sentinel)://(?:[^@/?#\s]*@)?"
     rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?P<path>[^?#\s]*)(?:\?(?P<query>[^#\s]*))?",
     re.ASCII,
 )
 _PORT = re.compile(r":([0-9]{1,5})(?:,|$)")
-_CLUSTER_PATH = re.compile(r"/?")
 _SENTINEL_PATH = re.compile(r"/[\w.-]+(?:/[0-9]{1,4})?", re.ASCII)
-_SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
-_TLS_OPTIONS = frozenset(
-    {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
-)
+_ONE_OPTIONS = ("db", "username", "password")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_TLS_OPTIONS = {
+    "ssl_ca_certs": ".+",
+    "ssl_certfile": ".+",
+    "ssl_keyfile": ".+",
+    "ssl_cert_reqs": "none|optional|required",
+    "ssl_check_hostname": "true|false",
+}
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -212,25 +216,42 @@ def database_url(value: Any) -> str:
 
 def redis_url(value: Any) -> str:
     """Return the URL of one server, of a Cluster or of Sentinels, if it has the form of one."""
-    if isinstance(value, str) and (_ONE_REDIS.fullmatch(value) or _fits_many_redis(value)):
+    if isinstance(value, str) and (_is_one_redis(value) or _is_many_redis(value)):
         return value
     raise ValueError(
         "redis://HOST:PORT/DB, unix:///PATH, redis+cluster://HOST:PORT,HOST:PORT or "
-        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB, over TLS with rediss; each may have "
-        "USER:PASSWORD@ before the hosts and options after ? (docs/stores.md lists them)"
+        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB, over TLS with rediss, with "
+        "USER:PASSWORD@ before the hosts and the options of docs/stores.md behind a ?"
     )
 
 
-def _fits_many_redis(url: str) -> bool:
+def _is_one_redis(url: str) -> bool:
+    found = _ONE_REDIS.fullmatch(url)
+    try:
+        parts = urlsplit(url)
+        sound = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return sound and found is not None and _has_options(found, parts.query, *_ONE_OPTIONS)
+
+
+def _is_many_redis(url: str) -> bool:
     found = _MANY_REDIS.fullmatch(url)
     if found is None or not all(0 < int(port) < 65536 for port in _PORT.findall(found["hosts"])):
         return False
-    path = _CLUSTER_PATH if found["kind"] == "cluster" else _SENTINEL_PATH
-    allowed = _TLS_OPTIONS if found["tls"] else frozenset()
-    if found["kind"] == "sentinel":
-        allowed |= _SENTINEL_OPTIONS
-    names = {name for name, _ in parse_qsl(found["query"] or "", keep_blank_values=True)}
-    return path.fullmatch(found["path"]) is not None and names <= allowed
+    if found["kind"] == "cluster":
+        return found["path"] in ("", "/") and _has_options(found, found["query"])
+    path = _SENTINEL_PATH.fullmatch(found["path"])
+    return path is not None and _has_options(found, found["query"], *_SENTINEL_OPTIONS)
+
+
+def _has_options(url: re.Match[str], query: str | None, *names: str) -> bool:
+    """Say whether each option of a Redis URL is one of those names, or of TLS where that is spoken."""
+    allowed = dict.fromkeys(("client_name", *names), ".+")
+    if url["scheme"] == "rediss":
+        allowed |= _TLS_OPTIONS
+    given = parse_qsl(query or "", keep_blank_values=True)
+    return all(re.fullmatch(allowed.get(name, "(?!)"), value) for name, value in given)
 
 
 def address(value: Any) -> str:

@@ -1,6 +1,7 @@
 """The settings: read once, checked together, each problem by name."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,12 @@ def test_a_store_that_is_not_offered_stops_the_start(backend):
         ("DATABASE_URL", "sqlite:///:memory:"),
         ("DATABASE_URL", "sqlite:///file:x?mode=memory&uri=true"),
         ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis://localhost:door"),
+        ("REDIS_URL", "redis://localhost:65536"),
+        ("REDIS_URL", "redis://localhost?decode_responses=true"),
+        ("REDIS_URL", "redis://localhost?ssl_ca_certs=/ca.pem"),
+        ("REDIS_URL", "rediss://localhost?ssl_check_hostname=perhaps"),
+        ("REDIS_URL", "redis://[::1"),
         ("REDIS_URL", "redis+cluster://"),
         ("REDIS_URL", "redis+cluster://localhost"),
         ("REDIS_URL", "redis+cluster://a:1,b:65536"),
@@ -158,8 +165,26 @@ def test_each_form_of_redis_url_is_taken_and_makes_a_client(url):
     redis_client(taken).close()
 
 
-def test_a_redis_url_that_is_refused_is_told_what_is_allowed_and_not_repeated():
-    (problem,) = problems(REDIS_URL="redis+sentinel://:hunter2@a:1,b:2?sentinel_password=hunter2")
+def test_each_form_of_redis_url_in_the_docs_is_taken():
+    page = (config.ROOT / "docs" / "stores.md").read_text()
+    words = {"HOST": "h", "PORT": "6379", "DB": "1", "SERVICE": "mymaster", "PATH": "run/s"}
+    forms = re.findall(r"`((?:rediss?|unix)(?:\+\w+)?://[^`]*[A-Z][^`]*)`", page)
+    assert len(forms) >= 6
+    for form in forms:
+        url = re.sub(r"[A-Z]+", lambda word: words.get(word[0], "x"), form)
+        assert load(REDIS_URL=url)["REDIS_URL"] == url
+        redis_client(url).close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://:hunter2@a:1,b:2?sentinel_password=hunter2",
+        "redis://:hunter2/x@localhost:1/0",
+    ],
+)
+def test_a_redis_url_that_is_refused_is_told_what_is_allowed_and_not_repeated(url):
+    (problem,) = problems(REDIS_URL=url)
     assert "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE" in problem
     assert "hunter2" not in problem
 
