@@ -24,6 +24,10 @@ QUOTED = quote(PASSWORD, safe="")
 USER = "rollcall"
 SENTINEL_PASSWORD = "sentinels-0123456789"
 SERVICE = "mymaster"
+RIGHTS = "+@read +@write +@connection +eval +evalsha +script|load"
+"""What docs/stores.md asks for a user of the ACL."""
+
+RIGHTS_IN_A_CLUSTER = "+cluster|slots"
 CALM = 20_000
 """Milliseconds of silence after which a node counts as down: no busy machine makes a failover."""
 
@@ -43,8 +47,7 @@ class PasswordRedis(RedisServer):
         return f"redis://{USER}:{QUOTED}@127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
-        commands = ["+@read", "+@write", "+@connection", "+evalsha", "+eval", "+script|load"]
-        user = ["--user", USER, "on", "#" + _digest(PASSWORD), "~*", *commands]
+        user = ["--user", USER, *user_rules(RIGHTS)]
         return [*super().command(), "--requirepass", PASSWORD, *user]
 
     def client(self) -> redis.Redis:
@@ -193,7 +196,8 @@ class Cluster:
     def is_well(self) -> bool:
         """Say whether every node sees all slots served, and the replica is in step."""
         with suppress(redis.RedisError):
-            return all(self._sees_all_is_well(node) for node in self.nodes)
+            views = {str(_serving(node)) for node in self.nodes}
+            return len(views) == 1 and all(self._sees_all_is_well(node) for node in self.nodes)
         return False
 
     def _knows_all(self, node: ClusterNode) -> bool:
@@ -207,6 +211,12 @@ class Cluster:
         return sound and in_step and node.ask("CLUSTER INFO")["cluster_state"] == "ok"
 
 
+def _serving(node: ClusterNode) -> list[tuple[int, int, int]]:
+    """Return the slots' ranges and their masters' ports, as one node sees them."""
+    ranges = node.ask("CLUSTER SLOTS")
+    return sorted((low, high, master[1]) for low, high, master, *_ in ranges)
+
+
 class Replicated(PasswordRedis):
     """A server that may be a replica: its password is the master's, too."""
 
@@ -217,6 +227,8 @@ class Replicated(PasswordRedis):
 
 class Sentinel(Server):
     """One Sentinel of a service, with a password of its own."""
+
+    quorum = 2
 
     def __init__(self, binary: Path, master: int) -> None:
         self.binary = binary
@@ -233,7 +245,7 @@ class Sentinel(Server):
         if not file.exists():
             file.write_text(
                 f"port {self.port}\nbind 127.0.0.1\nrequirepass {SENTINEL_PASSWORD}\n"
-                f"sentinel monitor {SERVICE} 127.0.0.1 {self._master} 2\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {self._master} {self.quorum}\n"
                 f'sentinel auth-pass {SERVICE} "{PASSWORD}"\n'
                 f"sentinel down-after-milliseconds {SERVICE} {CALM}\n"
                 f"sentinel failover-timeout {SERVICE} 1000\n"
@@ -246,7 +258,10 @@ class Sentinel(Server):
         return False
 
     def ask(self, *command: object) -> Any:
-        options = {"password": SENTINEL_PASSWORD, "socket_timeout": 5, "protocol": 2}
+        return self._ask(command)
+
+    def _ask(self, command: tuple[object, ...], **more: Any) -> Any:
+        options = {"password": SENTINEL_PASSWORD, "socket_timeout": 5, "protocol": 2, **more}
         with redis.Redis(port=self.port, **options) as client:
             return client.execute_command(*command)
 
@@ -254,6 +269,28 @@ class Sentinel(Server):
     def state(self) -> dict[str, Any]:
         """What it knows of the service."""
         return dict(self.ask("SENTINEL MASTER", SERVICE))
+
+
+class TlsSentinel(Sentinel):
+    """A Sentinel alone, which speaks TLS to everybody and trusts its own eyes."""
+
+    quorum = 1
+
+    def __init__(self, binary: Path, master: TlsRedis) -> None:
+        self._certificate = master.certificate
+        super().__init__(binary, master.port)
+
+    @property
+    def url(self) -> str:
+        secrets = f"sentinel_password={SENTINEL_PASSWORD}&ssl_ca_certs={self._certificate}"
+        return f"rediss+sentinel://127.0.0.1:{self.port}/{SERVICE}?{secrets}"
+
+    def command(self) -> list[str]:
+        options = [*_tls(self.port, self._certificate), "--tls-replication", "yes"]
+        return [*super().command(), *options]
+
+    def ask(self, *command: object) -> Any:
+        return self._ask(command, ssl=True, ssl_ca_certs=str(self._certificate))
 
 
 class Sentinels:
@@ -336,6 +373,12 @@ def _replication(server: RedisServer) -> dict[str, Any]:
         return dict(client.info("replication"))
 
 
+def user_rules(rights: str) -> list[str]:
+    """Return the rules of a user with the tests' password, for the keys of Rollcall and of these tests."""
+    keys = ["~rollcall:*", "~session:*"]
+    return ["on", "#" + sha256(PASSWORD.encode()).hexdigest(), *keys, *rights.split()]
+
+
 def made_certificate(directory: Path) -> Path:
     """Make a certificate for loopback that vouches for itself; its key is in the same file."""
     if shutil.which("openssl") is None:
@@ -356,7 +399,3 @@ def _tls(port: int, certificate: Path) -> list[str]:
     at = str(certificate)
     files = ["--tls-cert-file", at, "--tls-key-file", at, "--tls-ca-cert-file", at]
     return ["--port", "0", "--tls-port", str(port), *files, "--tls-auth-clients", "no"]
-
-
-def _digest(password: str) -> str:
-    return sha256(password.encode()).hexdigest()

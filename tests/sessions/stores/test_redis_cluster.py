@@ -9,13 +9,23 @@ from itertools import count
 
 import pytest
 
+import config
 from app.auth.throttle import Throttle, Throttled
 from app.sessions.store import DataKey, Saved, StoreUnavailable
 from app.sessions.stores.breaker import Breaker
 from app.sessions.stores.budget import limit
 from app.sessions.stores.connections import redis_client
 from app.sessions.stores.redis import RedisStore
-from tests.redis_servers import Cluster, ClusterNode, TlsClusterNode
+from tests.redis_servers import (
+    QUOTED,
+    RIGHTS,
+    RIGHTS_IN_A_CLUSTER,
+    USER,
+    Cluster,
+    ClusterNode,
+    TlsClusterNode,
+    user_rules,
+)
 from tests.servers import RedisServer, free_port, redis_binary, wait_until
 
 HOUR = timedelta(hours=1)
@@ -100,10 +110,10 @@ def test_a_slot_that_moves_is_followed_while_it_moves_and_after(
     key = key_at(cluster, source)
     slot = source.ask("CLUSTER KEYSLOT", PREFIX + key)
     assert store.load(key) is None
-    with moving(source, target, slot):
-        store.create(key, b"on the way", HOUR)
-        assert set(store.present([key, key_at(cluster, cluster.nodes[0])])) == {key}
-        assert target.ask("CLUSTER COUNTKEYSINSLOT", slot) == 1
+    begin_to_move(slot, source, target)
+    store.create(key, b"on the way", HOUR)
+    assert set(store.present([key, key_at(cluster, cluster.nodes[0])])) == {key}
+    assert target.ask("CLUSTER COUNTKEYSINSLOT", slot) == 1
     assign(cluster, slot, target)
     try:
         for _ in range(2):
@@ -113,19 +123,18 @@ def test_a_slot_that_moves_is_followed_while_it_moves_and_after(
             assert set(store.present([key])) == {key}
         assert store.delete([key]) == 1
     finally:
+        begin_to_move(slot, target, source)
         assign(cluster, slot, source)
     assert store.load(key) is None
 
 
-@contextmanager
-def moving(source: ClusterNode, target: ClusterNode, slot: int) -> Iterator[None]:
+def begin_to_move(slot: int, source: ClusterNode, target: ClusterNode) -> None:
     target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.node_id)
     source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.node_id)
-    yield
 
 
 def assign(cluster: Cluster, slot: int, to: ClusterNode) -> None:
-    """Give a slot to a master; all masters learn of it at once."""
+    """Give a slot that is on its way to its new master, whose word then counts most; tell all masters."""
     masters = sorted(cluster.nodes[:3], key=lambda node: node is not to)
     for node in masters:
         node.ask("CLUSTER SETSLOT", slot, "NODE", to.node_id)
@@ -186,6 +195,30 @@ def test_a_replica_that_is_promoted_is_found_within_five_seconds(
     stored = store.load(key)
     assert stored is not None
     assert store.save(key, b"after", stored.version, None) is Saved.SAVED
+
+
+def test_the_rights_that_the_docs_ask_for_are_enough(cluster: Cluster) -> None:
+    page = (config.ROOT / "docs" / "stores.md").read_text()
+    assert f"`{RIGHTS}`" in page
+    assert f"`{RIGHTS_IN_A_CLUSTER}`" in page
+    rules = user_rules(f"{RIGHTS} {RIGHTS_IN_A_CLUSTER}")
+    for node in cluster.nodes:
+        node.ask("ACL SETUSER", USER, *rules)
+    source, target = cluster.nodes[1], cluster.nodes[2]
+    key = key_at(cluster, source)
+    slot = source.ask("CLUSTER KEYSLOT", PREFIX + key)
+    with store_at(cluster.url.replace("://", f"://{USER}:{QUOTED}@")) as store:
+        begin_to_move(slot, source, target)
+        try:
+            store.create(key, b"alice", HOUR)
+            stored = store.load(key)
+            assert stored is not None
+            assert store.save(key, b"after", stored.version, HOUR) is Saved.SAVED
+            assert set(store.present([key])) == {key}
+            assert store.delete([key]) == 1
+        finally:
+            for node in (source, target):
+                node.ask("CLUSTER SETSLOT", slot, "STABLE")
 
 
 def test_a_cluster_that_nobody_answers_for_fails_in_time() -> None:

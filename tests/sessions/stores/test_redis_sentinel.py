@@ -13,8 +13,8 @@ from app.sessions.stores.budget import limit
 from app.sessions.stores.connections import redis_client
 from app.sessions.stores.redis import RedisStore
 from app.sessions.stores.sentinel import ASKING_FOR
-from tests.redis_servers import SENTINEL_PASSWORD, SERVICE, Sentinels
-from tests.servers import wait_until
+from tests.redis_servers import SENTINEL_PASSWORD, SERVICE, Sentinels, TlsRedis, TlsSentinel
+from tests.servers import redis_binary, wait_until
 
 HOUR = timedelta(hours=1)
 KEY = DataKey("a" * 32)
@@ -145,3 +145,13 @@ def test_a_wrong_password_or_service_is_told_apart(
     with store_at(sentinels.url.replace(right, wrong)) as store:
         with pytest.raises(StoreUnavailable, match=words):
             store.load(KEY)
+
+
+def test_sentinels_and_master_are_reached_over_tls(tls_redis: TlsRedis) -> None:
+    sentinel = TlsSentinel(redis_binary(), tls_redis)
+    with closing(sentinel), store_at(sentinel.url) as store:
+        wait_until(lambda: works(store))
+        store.create(KEY, b"alice", HOUR)
+        assert set(store.present([KEY])) == {KEY}
+    with tls_redis.client() as client:
+        assert client.exists(f"session:{KEY}")
