@@ -30,8 +30,11 @@ class Failure(Enum):
 
     @property
     def means_down(self) -> bool:
-        """Whether the next call would fare no better; a lock wait or a full pool says nothing."""
-        return self not in (Failure.LOCKED, Failure.BUSY)
+        """Whether the next call would fare no better; a lock wait or a full pool says nothing.
+
+        A server that refuses to write has answered, and goes on being read.
+        """
+        return self not in (Failure.LOCKED, Failure.BUSY, Failure.READ_ONLY, Failure.FULL)
 
 
 def failure_of(error: BaseException) -> Failure | None:

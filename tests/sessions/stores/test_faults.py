@@ -16,7 +16,7 @@ from sqlalchemy import make_url, text
 
 from app.sessions.store import DataKey, Saved, StoreUnavailable, Version
 from app.sessions.stores import ServedStore
-from app.sessions.stores.breaker import Breaker, BreakerState
+from app.sessions.stores.breaker import COSTLY, Breaker, BreakerState
 from app.sessions.stores.budget import limit
 from app.sessions.stores.connections import redis_client
 from app.sessions.stores.engines import sql_engine, transaction
@@ -369,6 +369,23 @@ def test_a_read_only_postgresql_says_so(postgresql_url: str) -> None:
             CALLS["create"](store)
         assert answers(store)
         assert store.breaker.state is BreakerState.CLOSED
+
+
+def test_a_write_that_is_refused_late_does_not_rest_a_server_that_can_be_read(
+    postgresql_url: str,
+) -> None:
+    with closing(_sql_store(postgresql_url)) as store:
+        _alter(postgresql_url, "SET default_transaction_read_only = on")
+        store.close()
+        with (
+            unavailable("read-only"),
+            store.breaker.answering(),
+            transaction(store._engine) as connection,
+        ):
+            connection.execute(text(f"SELECT pg_sleep({2 * COSTLY})"))
+            connection.execute(PAYLOADS.delete())
+        assert store.breaker.state is BreakerState.CLOSED
+        assert answers(store)
 
 
 def test_a_lock_that_is_held_too_long_ends_the_call_and_not_the_server(postgresql_url: str) -> None:
