@@ -3,6 +3,7 @@
 Only `interface` uses it. It knows a row of the ledger and a store, and no session id.
 """
 
+import logging
 import random
 import time
 from datetime import timedelta
@@ -12,9 +13,13 @@ from app.columns import AnyRow
 from app.sessions.payload import merge
 from app.sessions.store import DataKey, Saved, SessionStore, StoredSession, StoreUnavailable
 from app.sessions.stores import budget
+from app.sessions.stores.failures import Failure
 from app.sessions.system import SessionSystem
 from app.sessions.timeouts import store_ttl
 
+log = logging.getLogger(__name__)
+
+_UNWRITABLE = (Failure.READ_ONLY.value, Failure.FULL.value)
 _LONGEST_PAUSE = 0.02
 _MERGE_FOR = 5.0
 
@@ -55,10 +60,20 @@ class SessionData:
 
     def load(self) -> dict[str, Any]:
         """Return the data. Raises StoreUnavailable, DataMissing, UnreadablePayload."""
-        self._stored = self._store.load(self._key, extend_to=self._ttl)
+        self._stored = self._read()
         if self._stored is None:
             raise DataMissing(self._row.store)
         return self._system.codec.decode(self._stored.payload)
+
+    def _read(self) -> StoredSession | None:
+        """Read, and extend if that is due; a store that refuses to write is read all the same."""
+        try:
+            return self._store.load(self._key, extend_to=self._ttl)
+        except StoreUnavailable as error:
+            if self._ttl is None or error.detail not in _UNWRITABLE:
+                raise
+            log.warning("touch_without_store store=%s", error.store)
+            return self._store.load(self._key)
 
     def extend(self) -> None:
         """Move the store's time left though nobody asked for the data. Raises StoreUnavailable."""

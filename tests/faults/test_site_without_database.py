@@ -14,6 +14,7 @@ from app import create_app
 from app.auth.access import requires
 from app.people.models import Permission
 from app.sessions.interface import session
+from app.sessions.stores.breaker import BreakerState
 from tests import site as site_module
 from tests.faults.answers import (
     BREAKERS,
@@ -87,6 +88,14 @@ def is_well(person: Held) -> bool:
     return page.status_code == 200
 
 
+def recovers(site: Site, *people: Held) -> None:
+    """Expect all to be well within 5 s of the server's return, the breakers closed."""
+    wait_until(lambda: all(is_well(person) for person in people), RETURN)
+    system = site.system
+    assert system.ledger.breaker.state is BreakerState.CLOSED
+    assert system.stores["sql"].breaker.state is BreakerState.CLOSED
+
+
 @network
 @breakers
 def test_every_page_is_an_honest_503_in_time_and_nobody_is_signed_out(
@@ -121,7 +130,16 @@ def test_every_page_is_an_honest_503_in_time_and_nobody_is_signed_out(
         scraped = alice.get("/metrics")
         assert scraped.status_code == 200
         assert 'rollcall_up{dependency="database"} 0.0' in scraped.text
-    wait_until(lambda: is_well(alice) and is_well(ops), RETURN)
+    recovers(behind.site, alice, ops)
+
+
+def test_a_database_that_was_killed_is_met_with_new_connections(behind: Behind) -> None:
+    alice, ops = (Held.signed_in(behind.site, name) for name in ("alice", "ops"))
+    behind.server.kill()
+    assert_unavailable(alice.get("/account/sessions"), of="The database")
+    assert_unavailable(ops.get("/admin/sessions"), of="The database")
+    behind.server.start()
+    recovers(behind.site, alice, ops)
 
 
 @network
@@ -165,6 +183,34 @@ def read_only(url: str) -> Iterator[None]:
             connection.execute(f"{setting} = off".encode())
 
 
+@contextmanager
+def full(url: str) -> Iterator[None]:
+    """Let every table answer a write as PostgreSQL does whose disk is full."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            b"CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS"
+            b" $$ BEGIN RAISE 'No space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        tables = [
+            str(row[0])
+            for row in connection.execute(
+                b"SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+            )
+        ]
+        for table in tables:
+            connection.execute(
+                f'CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON "{table}"'
+                " FOR EACH STATEMENT EXECUTE FUNCTION disk_full()".encode()
+            )
+        try:
+            yield
+        finally:
+            connection.execute(b"DROP FUNCTION disk_full CASCADE")
+
+
+UNWRITABLE = {"read-only": read_only, "full": full}
+
+
 def reconnect(site: Site) -> None:
     """Let the site make new connections, as a failover would."""
     site.close()
@@ -178,17 +224,21 @@ def assert_no_write_gets_through(site: Site, valkey: RedisServer, ops: Held) -> 
         assert client.dbsize() == keys
     (row,) = site.live("alice")
     assert_unavailable(ops.post("/admin/revocations", reference=row.reference))
+    assert_unavailable(ops.post("/", note="for the data in SQL"))
     assert_unavailable(ops.post("/logout"))
     ops.assert_kept()
     assert site.live("bob") == []
 
 
-def test_a_read_only_postgresql_is_read_and_its_writes_are_503s(
-    behind: Behind, valkey: RedisServer
+@pytest.mark.parametrize("how", UNWRITABLE)
+def test_a_postgresql_that_cannot_write_is_read_and_its_writes_are_503s(
+    behind: Behind, valkey: RedisServer, how: str
 ) -> None:
     site = behind.site
     alice, ops = (Held.signed_in(site, name) for name in ("alice", "ops"))
-    with read_only(behind.url):
+    (row,) = site.live("alice")
+    review = ops.post("/admin/revocations", reference=row.reference).location
+    with UNWRITABLE[how](behind.url):
         reconnect(site)
         with patient(site):
             assert alice.get("/account/sessions").status_code == 200
@@ -196,9 +246,16 @@ def test_a_read_only_postgresql_is_read_and_its_writes_are_503s(
             with clock_moved(120):
                 # This activity cannot be written down: the page is shown all the same.
                 assert alice.get("/account/sessions").status_code == 200
+                assert ops.get("/account/sessions").status_code == 200
         assert_no_write_gets_through(site, valkey, ops)
+        assert_unavailable(ops.post(review, reason="incident"))
+        assert alice.get("/account/sessions").status_code == 200
     reconnect(site)
-    wait_until(lambda: is_well(alice) and is_well(ops), RETURN)
+    recovers(site, alice, ops)
+    with patient(site):
+        values = {"csrf_token": ops.token, "reason": "incident"}
+        assert ops.browser.client.post(review, data=values).status_code == 303
+    assert site.live("alice") == []
 
 
 def test_a_table_that_is_locked_is_a_503_for_those_who_need_it_and_nobody_else(

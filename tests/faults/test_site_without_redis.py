@@ -10,6 +10,7 @@ from app.auth.access import requires
 from app.people.models import Permission
 from app.sessions import upkeep
 from app.sessions.interface import session
+from app.sessions.stores.breaker import BreakerState
 from tests.faults.answers import (
     BREAKERS,
     NETWORK,
@@ -24,7 +25,7 @@ from tests.faults.answers import (
 )
 from tests.faults.proxy import Mode, Proxy
 from tests.servers import RedisServer, wait_until
-from tests.site import CHROME, Site
+from tests.site import CHROME, Site, clock_moved
 
 
 @pytest.fixture
@@ -57,6 +58,12 @@ def is_well(person: Held) -> bool:
     return page.status_code == 200
 
 
+def recovers(site: Site, person: Held) -> None:
+    """Expect all to be well within 5 s of the server's return, the breaker closed."""
+    wait_until(lambda: is_well(person), RETURN)
+    assert site.system.stores["redis"].breaker.state is BreakerState.CLOSED
+
+
 network = pytest.mark.parametrize("fault", NETWORK)
 breakers = pytest.mark.parametrize("breaker", BREAKERS)
 
@@ -70,6 +77,7 @@ def test_a_member_gets_a_503_in_time_and_is_not_signed_out(
         for ask in (
             lambda: alice.get("/account/sessions"),
             lambda: alice.post("/", note="what I wrote"),
+            lambda: alice.post("/logout"),
             lambda: sign_in(site.browser(CHROME), "alice"),
         ):
             set_breakers(site, breaker)
@@ -88,7 +96,7 @@ def test_a_member_gets_a_503_in_time_and_is_not_signed_out(
         assert scraped.status_code == 200
         assert 'rollcall_up{dependency="redis"} 0.0' in scraped.text
         assert 'rollcall_up{dependency="database"} 1.0' in scraped.text
-    wait_until(lambda: is_well(alice), RETURN)
+    recovers(site, alice)
     assert [row.ended_at for row in site.rows()] == [None]
 
 
@@ -120,8 +128,15 @@ def test_staff_sign_in_and_work_and_see_which_store_is_silent(
         (row,) = site.live("alice")
         set_breakers(site, breaker)
         assert ops.get(f"/admin/sessions/{row.reference}").status_code == 200
+        assert ops.post("/", note="kept in SQL").status_code == 303
         ops.assert_kept()
-    wait_until(lambda: is_well(alice), RETURN)
+        assert ops.post("/logout").status_code == 303
+        assert ops.browser.cookie is None
+    recovers(site, alice)
+    assert [(row.name, row.end_reason) for row in site.rows()] == [
+        ("alice", None),
+        ("ops", "signed_out"),
+    ]
 
 
 @pytest.mark.admin
@@ -159,7 +174,11 @@ def test_a_revocation_denies_at_once_and_says_that_data_waits(
     assert site.payload(row) is None
 
 
-@pytest.mark.parametrize("setting", ["min-replicas-to-write", "maxmemory"])
+unwritable = pytest.mark.parametrize("setting", ["min-replicas-to-write", "maxmemory"])
+"""A Redis without its replicas refuses every write; a full one still deletes."""
+
+
+@unwritable
 @breakers
 def test_a_redis_that_cannot_write_is_read_and_says_so(
     site: Site, valkey: RedisServer, alice: Held, ops: Held, setting: str, breaker: str
@@ -168,6 +187,9 @@ def test_a_redis_that_cannot_write_is_read_and_says_so(
         client.config_set(setting, "1")
     set_breakers(site, "closed")
     assert alice.get("/account/sessions").status_code == 200
+    with clock_moved(120):
+        # Its time there cannot be extended now: the page is shown all the same.
+        assert alice.get("/account/sessions").status_code == 200
     for ask in (
         lambda: alice.post("/", note="what I wrote"),
         lambda: sign_in(site.browser(CHROME), "alice"),
@@ -179,8 +201,41 @@ def test_a_redis_that_cannot_write_is_read_and_says_so(
     assert len(site.live("alice")) == 1
     with valkey.client() as client:
         client.config_set(setting, "0")
-    wait_until(lambda: is_well(alice), RETURN)
+    recovers(site, alice)
     assert alice.post("/", note="what I wrote").status_code == 303
+
+
+@pytest.mark.admin
+@unwritable
+def test_sessions_end_though_their_redis_cannot_write(
+    site: Site, valkey: RedisServer, alice: Held, ops: Held, setting: str
+) -> None:
+    bob = Held.signed_in(site, "bob")
+    members = [*site.live("alice"), *site.live("bob")]
+    with valkey.client() as client:
+        client.config_set(setting, "1")
+    assert bob.post("/logout").status_code == 303
+    assert bob.browser.cookie is None
+    review = ops.post("/admin/revocations", reference=members[0].reference).location
+    assert ops.post(review, reason="lost_device").status_code == 303
+    assert alice.get("/account/sessions").status_code == 303
+    counts = ops.get(f"{review}?format=json").json
+    gone = setting == "maxmemory"
+    assert (counts["purged"], counts["purge_pending"]) == ((1, 0) if gone else (0, 1))
+    assert ops.get("/admin/sessions?format=json").json["unavailable"] == []
+    with valkey.client() as client:
+        client.config_set(setting, "0")
+    wait_until(lambda: not upkeep.run(site.system).purge_pending, RETURN)
+    assert [site.payload(row) for row in members] == [None, None]
+
+
+def test_a_redis_that_was_killed_comes_back_with_everybody_in_it(
+    site: Site, valkey: RedisServer, alice: Held
+) -> None:
+    valkey.kill()
+    assert_unavailable(alice.get("/account/sessions"), of="Redis")
+    valkey.start()
+    recovers(site, alice)
 
 
 @pytest.mark.parametrize("fault", NETWORK)
@@ -208,7 +263,7 @@ def test_a_redis_that_fails_in_mid_request_is_a_503_and_writes_nothing(
     with broken:
         assert_unavailable(timed(lambda: browser.get("/t/break")), of="Redis")
         held.assert_kept()
-    wait_until(lambda: is_well(held), RETURN)
+    recovers(site, held)
     # A frozen server has the save in its socket and may carry it out when it thaws: all or nothing.
     after = site.payload(row)
     assert after is not None
