@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 1000
 LOST_SHARE = 0.05
-_FEW = 5
+_FEW = 1
 _ALARM_PAUSE = timedelta(hours=1)
 LOOK_AGAIN = 20.0
 _STALE_REVIEW = timedelta(days=1)
