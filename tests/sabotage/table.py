@@ -115,6 +115,32 @@ TABLE = (
         ),
     ),
     Sabotage(
+        4,
+        "the worker purges what a killed process left",
+        f"{SESSIONS}/upkeep.py",
+        "    purge_ended(system, done)\n",
+        "",
+        (
+            node(
+                "processes/test_killed",
+                "test_a_sign_in_that_is_killed_at_any_step_leaves_one_session[sqlite-in Redis]",
+            ),
+        ),
+    ),
+    Sabotage(
+        4,
+        "the worker goes on with the batches of a revocation that was killed",
+        f"{SESSIONS}/revocation.py",
+        "    work(on, revocation_id)\n",
+        "",
+        (
+            node(
+                "processes/test_killed",
+                "test_a_worker_that_is_killed_at_any_step_leaves_the_rest_to_the_next[sqlite]",
+            ),
+        ),
+    ),
+    Sabotage(
         5,
         "a payload's name is not made of the id",
         f"{SESSIONS}/interface.py",
@@ -257,6 +283,45 @@ TABLE = (
             node(
                 "faults/test_site_without_redis",
                 "test_a_redis_that_fails_in_mid_request_is_a_503_and_writes_nothing[before the save-reset]",
+            ),
+        ),
+    ),
+    Sabotage(
+        10,
+        "a store that refuses to write is read all the same",
+        f"{SESSIONS}/data.py",
+        "            if self._ttl is None or error.detail not in _UNWRITABLE:\n",
+        "            if self._ttl is not None:\n",
+        (
+            node(
+                "faults/test_site_without_redis",
+                "test_a_redis_that_cannot_write_is_read_and_says_so[closed-min-replicas-to-write]",
+            ),
+        ),
+    ),
+    Sabotage(
+        10,
+        "a refused write does not open the breaker",
+        f"{STORES}/failures.py",
+        "(Failure.LOCKED, Failure.BUSY, Failure.READ_ONLY, Failure.FULL)",
+        "(Failure.LOCKED, Failure.BUSY)",
+        (
+            node(
+                "sessions/stores/test_faults",
+                "test_a_write_that_is_refused_late_does_not_rest_a_server_that_can_be_read",
+            ),
+        ),
+    ),
+    Sabotage(
+        10,
+        "a store that lost nearly everything signs nobody out",
+        f"{SESSIONS}/upkeep.py",
+        "        if len(absent) > max(_FEW, LOST_SHARE * live_rows):\n",
+        "        if len(absent) > live_rows:\n",
+        (
+            node(
+                "sessions/test_snapshots",
+                "test_an_emptied_redis_ends_nobody_until_somebody_decides",
             ),
         ),
     ),
