@@ -128,19 +128,6 @@ TABLE = (
         ),
     ),
     Sabotage(
-        4,
-        "the worker goes on with the batches of a revocation that was killed",
-        f"{SESSIONS}/revocation.py",
-        "    work(on, revocation_id)\n",
-        "",
-        (
-            node(
-                "processes/test_killed",
-                "test_a_worker_that_is_killed_at_any_step_leaves_the_rest_to_the_next[sqlite]",
-            ),
-        ),
-    ),
-    Sabotage(
         5,
         "a payload's name is not made of the id",
         f"{SESSIONS}/interface.py",

@@ -137,21 +137,21 @@ def test_a_clock_that_jumps_ahead_and_back_lets_nobody_outlive_the_ledger(
 
 
 def test_a_session_that_time_has_ended_stays_ended_when_the_clock_goes_back(
-    any_site: Site,
+    site: Site,
 ) -> None:
-    alice = any_site.signed_in("alice")
+    alice = site.signed_in("alice")
     with clock_moved(IDLE + 1):
-        assert run(any_site).expired == 1
+        assert run(site).expired == 1
     assert not alice.is_signed_in()
-    assert [row.end_reason for row in any_site.rows()] == ["idle_timeout"]
+    assert [row.end_reason for row in site.rows()] == ["idle_timeout"]
 
 
 @pytest.mark.admin
-def test_staff_see_and_end_sessions_of_a_clock_that_has_gone_back(any_site: Site) -> None:
+def test_staff_see_and_end_sessions_of_a_clock_that_has_gone_back(site: Site) -> None:
     with clock_moved(60 * MINUTE):
-        alice = any_site.signed_in("alice")
-    ada = any_site.signed_in("ada")
-    (row,) = any_site.live("alice")
+        alice = site.signed_in("alice")
+    ada = site.signed_in("ada")
+    (row,) = site.live("alice")
     for path in (*PAGES, f"/admin/sessions/{row.reference}"):
         assert ada.get(path).status_code == 200, path
     assert "1 of 1 gone." in ada.revoke(row.reference).text
@@ -159,14 +159,14 @@ def test_staff_see_and_end_sessions_of_a_clock_that_has_gone_back(any_site: Site
 
 
 def test_after_everyone_was_signed_out_a_clock_that_goes_back_lets_nobody_in_early(
-    any_site: Site,
+    site: Site,
 ) -> None:
     """Their sessions would have begun before the cutoff: refused with the reason, until it is past."""
-    start(any_site, "alice")
-    with commanding(any_site):
+    start(site, "alice")
+    with commanding(site):
         confirm(freeze(Targets(everyone=True), actor=CLI).id, actor=CLI, reason="incident")
     with clock_moved(-MINUTE):
-        alice = any_site.signed_in("alice")
+        alice = site.signed_in("alice")
         assert not asked(alice)
     with clock_moved(1):
-        assert any_site.signed_in("alice").is_signed_in()
+        assert site.signed_in("alice").is_signed_in()
