@@ -1,11 +1,13 @@
 """Encode, decode and merge a session's data. Decoding never executes (CVE-class: pickle in session stores).
 
 Values are those of Flask's tagged JSON (datetime, UUID, bytes, tuple, Markup, nested), carried in
-MessagePack or JSON; the decoder reads both by their first byte.
+MessagePack or JSON; the decoder reads both by their first byte. What cannot come back as it is is
+refused when it is written, and what could not be written again is refused when it is read.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -13,8 +15,12 @@ from flask.json.tag import JSONTag, TagDateTime, TaggedJSONSerializer
 
 from app.sessions.store import UnreadablePayload
 
+DEEPEST = 64
+"""Levels of lists and dicts in one value: far above need, far below Python's recursion."""
+
 _PLAIN = (str, int, float, bool, type(None))
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
+_EASY = (str, bool, type(None))
 
 
 class _TagExactDateTime(JSONTag):
@@ -32,10 +38,44 @@ class _TagExactDateTime(JSONTag):
         return datetime.fromisoformat(value)
 
 
+class _TagNotFinite(JSONTag):
+    """NaN and the infinities, for which JSON has no word: written plainly they would come back as None."""
+
+    key = " f"
+
+    def check(self, value: Any) -> bool:
+        return isinstance(value, float) and not isfinite(value)
+
+    def to_json(self, value: Any) -> str:
+        return repr(value)
+
+    def to_python(self, value: Any) -> float:
+        return float(value)
+
+
+class _TagKeys(JSONTag):
+    """A dict with keys that are no strings, as pairs: JSON would write the number 1 as "1"."""
+
+    key = " k"
+
+    def check(self, value: Any) -> bool:
+        return isinstance(value, dict) and not all(isinstance(key, str) for key in value)
+
+    def to_json(self, value: Any) -> list[Any]:
+        return [[self.serializer.tag(part) for part in pair] for pair in value.items()]
+
+    def to_python(self, value: Any) -> dict[Any, Any]:
+        return dict(value)
+
+
 class _Tagger(TaggedJSONSerializer):
     default_tags = [  # noqa: RUF012 - Flask looks for it on the class
-        _TagExactDateTime if tag is TagDateTime else tag
-        for tag in TaggedJSONSerializer.default_tags
+        _TagKeys,
+        *(
+            _TagExactDateTime if tag is TagDateTime else tag
+            for tag in TaggedJSONSerializer.default_tags
+        ),
+        _TagNotFinite,
     ]
 
     def tag(self, value: Any) -> Any:
@@ -92,6 +132,10 @@ class PayloadCodec:
             )
         return payload
 
+    def size(self, value: Any) -> int:
+        """Return the bytes that one decoded value takes in a payload, whatever the cap says."""
+        return len(self._encoder.encode(_tagged(value)))
+
     def _packed(self, data: Mapping[str, Any]) -> bytes:
         for key in data:
             if not isinstance(key, str):
@@ -116,7 +160,7 @@ class PayloadCodec:
             if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
                 raise UnreadablePayload("not a mapping of names")
             return {
-                key: value if isinstance(value, _PLAIN) else _tagger._untag_scan(value)
+                key: value if type(value) in _EASY else _untagged(value)
                 for key, value in raw.items()
             }
         except Exception as error:
@@ -162,4 +206,31 @@ def _merge_list(base: list[Any], mine: list[Any], theirs: list[Any]) -> list[Any
 
 
 def _tagged(value: Any) -> Any:
-    return value if type(value) in _PLAIN else _tagger.tag(value)
+    if type(value) in _EASY:
+        return value
+    _check(value, DEEPEST)
+    return _tagger.tag(value)
+
+
+def _untagged(value: Any) -> Any:
+    value = _tagger._untag_scan(value)
+    _check(value, DEEPEST)
+    return value
+
+
+def _check(value: Any, left: int) -> None:
+    """Refuse what one form or one direction would take and another would not."""
+    if isinstance(value, dict):
+        inside = (*value.keys(), *value.values())
+    elif isinstance(value, list | tuple):
+        inside = tuple(value)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise OverflowError("an integer has at most 64 bits")
+    elif isinstance(value, msgspec.msgpack.Ext):
+        raise TypeError("an extension of MessagePack is none of the types that a session holds")
+    else:
+        return
+    if left == 0:
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
+    for each in inside:
+        _check(each, left - 1)

@@ -118,7 +118,7 @@ def value_names(row: SessionRow) -> list[ValueName] | None:
     except (StoreUnavailable, UnreadablePayload):
         return None
     return [
-        ValueName(name, type(value).__name__, len(system.codec.encode({"": value})) - 2)
+        ValueName(name, type(value).__name__, system.codec.size(value))
         for name, value in sorted(data.items())
     ]
 

@@ -1,12 +1,14 @@
 """What a request costs, and what a view may do with its session."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import session
 from flask_login import current_user, login_user, logout_user
+from markupsafe import Markup
 from sqlalchemy import text
 
 from app.people.models import User
@@ -250,16 +252,31 @@ def test_what_cannot_be_stored_is_named_where_it_is_saved(site: Site) -> None:
         browser.get("/break")
 
 
-def test_every_type_comes_back_through_the_store(site: Site) -> None:
-    value = {"at": datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC), "parts": (1, b"2")}
+@pytest.mark.parametrize("form", ["msgpack", "json"])
+def test_every_type_comes_back_through_either_store(
+    make_site: Callable[..., Site], form: str
+) -> None:
+    """Those of Flask's tagged JSON, nested, and names that look like its tags."""
+    value = {
+        "aware": datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=timezone(timedelta(hours=-3))),
+        "naive": datetime(2026, 1, 1, 1, 2, 3, 456789),  # noqa: DTZ001 - a naive one stays naive
+        "uuid": UUID(int=7),
+        "nested": (1, (b"\x00\xff", [(), {"t": (None,)}])),
+        "markup": Markup("<b>bold</b>"),
+        "plain": [None, True, 1, 1.5, float("inf"), "\x00 日本", [], {}],
+        "tags": [{" t": [1]}, {" di": {" d": "x"}}, {" m": "x", " u": 1}],
+        "numbered": {1: "one", "1": "text"},
+    }
     seen: list[Any] = []
+    site = make_site(SESSION_SERIALIZATION_FORMAT=form)
 
     def keep() -> str:
         session["value"] = value
+        session.update({f" {name}": name for name in value})
         return "kept"
 
     def look() -> str:
-        seen.append(session["value"])
+        seen.append(dict(session))
         return "seen"
 
     add_view(site, "/keep", keep)
@@ -268,7 +285,16 @@ def test_every_type_comes_back_through_the_store(site: Site) -> None:
         browser = site.signed_in(name)
         browser.get("/keep")
         browser.get("/look")
-    assert seen == [value, value]
+        (row,) = site.live(name)
+        assert (site.payload(row) or b"")[:1].startswith(b"{") == (form == "json")
+    for data in seen:
+        assert data["value"] == value
+        assert [type(data["value"][key]) for key in value] == [
+            type(each) for each in value.values()
+        ]
+        assert data["value"]["aware"].utcoffset() == timedelta(hours=-3)
+        assert {key for key in data if key.startswith(" ")} == {f" {name}" for name in value}
+    assert [row.store for name in ("alice", "ada") for row in site.live(name)] == ["redis", "sql"]
 
 
 def test_login_user_fails_at_once_and_names_sign_in(site: Site) -> None:

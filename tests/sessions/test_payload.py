@@ -1,5 +1,6 @@
 """What a session may hold comes back as it was; what is no payload is refused and never executed."""
 
+import math
 import os
 import pickle
 import uuid
@@ -7,12 +8,13 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from app.sessions.payload import PayloadCodec, PayloadTooLarge, merge
+from app.sessions.payload import DEEPEST, PayloadCodec, PayloadTooLarge, merge
 from app.sessions.store import UnreadablePayload
 
 FORMS = ("msgpack", "json")
@@ -45,6 +47,13 @@ def codec(request: pytest.FixtureRequest) -> PayloadCodec:
         {"deep": [{"er": (uuid.UUID(int=1), {"at": datetime(2026, 1, 1, tzinfo=UTC)})}]},
         {" t": [1]},
         {" d": "a key that looks like Flask's tag"},
+        {" f": "and one like ours"},
+        {" k": [[1, 2]]},
+        {" di": {" t__": [1]}},
+        float("inf"),
+        [float("-inf")],
+        {1: "one", "1": "text", None: 0, (1, b"2"): uuid.UUID(int=3)},
+        {uuid.UUID(int=1): {datetime(2026, 1, 1, tzinfo=UTC): {2.5: ()}}},
     ],
     ids=repr,
 )
@@ -52,6 +61,12 @@ def test_a_value_comes_back_as_it_was(codec: PayloadCodec, value: Any) -> None:
     back = codec.decode(codec.encode({"key": value}))["key"]
     assert back == value
     assert type(back) is type(value)
+
+
+def test_what_is_not_a_number_stays_so(codec: PayloadCodec) -> None:
+    back = codec.decode(codec.encode({"top": float("nan"), "inner": [float("nan")]}))
+    assert math.isnan(back["top"])
+    assert math.isnan(back["inner"][0])
 
 
 class Shelf(str):
@@ -167,6 +182,18 @@ def test_a_pickle_is_unreadable_and_runs_nothing(codec: PayloadCodec, tmp_path: 
         b"\x81\xa1a" + b"\x91" * 20_000 + b"\x01",
         b"\x80\x80",
         b"\x81\xa1a\xdd\xff\xff\xff\xff",
+        b"\x81\xa1a\xd4\x05x",
+        b"\x81\xa1a\x81\xd4\x05x\x01",
+        b"\x81\xa1\xff\x01",
+        b'{"\xff": 1}',
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"1" * 30 + b"}",
+        b'{"a": [' + b"1" * 5000 + b"]}",
+        b'{"a": "\\ud800"}',
+        b'{"a": {" f": "many"}}',
+        b'{"a": {" k": [[{}, 1]]}}',
+        b"\x81\xa1a" + b"\x91" * (DEEPEST + 1) + b"\x01",
     ],
     ids=lambda payload: repr(payload[:16]),
 )
@@ -201,9 +228,51 @@ def test_a_value_nested_too_deep_names_its_key(codec: PayloadCodec) -> None:
         codec.encode({"deep": deep})
 
 
-def test_a_number_too_large_for_messagepack_names_its_key() -> None:
-    with pytest.raises(TypeError, match=r"session\['n'\]"):
-        PayloadCodec("msgpack", 65536).encode({"n": 2**64})
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, [2**64], {2**64: 1}], ids=repr)
+def test_a_number_too_large_for_messagepack_names_its_key(codec: PayloadCodec, value: Any) -> None:
+    with pytest.raises(TypeError, match=r"session\['n'\].*64 bits"):
+        codec.encode({"n": value})
+
+
+def test_the_deepest_value_is_read_and_written_and_one_deeper_is_neither(
+    codec: PayloadCodec,
+) -> None:
+    deepest: Any = ()
+    for level in range(DEEPEST - 1):
+        deepest = ([deepest], (deepest,), {level: deepest})[level % 3]
+    assert codec.decode(codec.encode({"deep": deepest})) == {"deep": deepest}
+    with pytest.raises(TypeError, match=r"session\['deep'\].*nested more than"):
+        codec.encode({"deep": (deepest,)})
+
+
+RAW = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4)
+    | st.binary(max_size=4) | st.datetimes(timezones=st.just(UTC)) | st.builds(
+        msgspec.msgpack.Ext, st.integers(-128, 127), st.binary(max_size=4)
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from([" t", " di", " d", " u", " b", " m", " f", " k", " t__", "a", "", 1, b"x"]),
+        inner, max_size=2,
+    ),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(data=st.dictionaries(st.text(max_size=3), RAW, max_size=3), form=st.sampled_from(FORMS))
+def test_what_can_be_read_can_be_written_again(data: dict[str, Any], form: str) -> None:
+    """Otherwise a payload that somebody has planted would be a 500 at each change, for ever."""
+    encoders = {"msgpack": msgspec.msgpack.encode, "json": msgspec.json.encode}
+    try:
+        planted = encoders[form](data)
+    except (TypeError, ValueError, OverflowError):
+        return
+    for codec in (PayloadCodec(form, 2**24) for form in FORMS):
+        try:
+            read = codec.decode(planted)
+        except UnreadablePayload:
+            continue
+        assert repr(codec.decode(codec.encode(read))) == repr(read)
+        assert all(codec.size(value) > 0 for value in read.values())
 
 
 @pytest.mark.parametrize("key", [1, None, b"x", ("a",)], ids=repr)
