@@ -15,7 +15,12 @@ import flask
 from blinker import Namespace
 from flask import Flask, Request, Response
 from flask.globals import request_ctx
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask.sessions import (
+    NullSession,
+    SecureCookieSession,
+    SecureCookieSessionInterface,
+    SessionMixin,
+)
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
 
 from app import metrics
@@ -336,12 +341,31 @@ class RollcallSession(LazyMapping):
             # Chromium keeps even no-store pages for its back button, until it is told not to.
             response.headers["Clear-Site-Data"] = '"cache"'
         visitors = interface.visitors
-        if self._is_visitor() and self._loaded and self.modified:
-            cookie = SecureCookieSession(dict(self))
-            cookie.modified = True
-            visitors.save_session(self._app, cookie, response)
-        elif self._drop_visitor and visitors.get_cookie_name(self._app) in self._request.cookies:
+        dropped = self._drop_visitor and self._visitor_cookie(interface) is None
+        if dropped and visitors.get_cookie_name(self._app) in self._request.cookies:
             response.delete_cookie(visitors.get_cookie_name(self._app), **attributes)
+
+    def write_visitor_cookie(
+        self, interface: "RollcallSessionInterface", response: Response
+    ) -> None:
+        """Put a visitor's data into Flask's own cookie. Raises TypeError for what JSON does not hold."""
+        cookie = self._visitor_cookie(interface)
+        if cookie is not None:
+            interface.visitors.save_session(self._app, cookie, response)
+
+    def _visitor_cookie(self, interface: "RollcallSessionInterface") -> SecureCookieSession | None:
+        """Return what Flask would send now: what changed, or what is permanent and is kept alive."""
+        if not self._is_visitor() or not self._loaded:
+            return None
+        cookie = SecureCookieSession(dict(self))
+        cookie.modified = self.modified
+        return cookie if interface.visitors.should_set_cookie(self._app, cookie) else None
+
+    def changed_too_late(self) -> None:
+        """Say in the log, once a request, that a stream or a teardown changes what was saved before."""
+        self.on_update = LazyMapping._changed
+        self._changed()
+        log.warning("session_changed_after_response path=%r", self._request.path)
 
     def _refuse_to_drop(self) -> None:
         """A write to a session that has ended is dropped rightly; one to a live session never silently."""
@@ -377,6 +401,14 @@ def _is_passive(app: Flask, request: Request) -> bool:
     return getattr(view, "is_passive", False) or request.endpoint == "static"
 
 
+class _NoKeySession(NullSession):
+    """Flask's null session: without a key everybody is a visitor, and what would write raises."""
+
+    principal = ended = sid = row_id = None
+    has_ended = False
+    begin = NullSession.clear
+
+
 class _Visitors(SecureCookieSessionInterface):
     """Flask's signed cookie under the visitors' own name."""
 
@@ -392,6 +424,7 @@ class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc
     """Opens and saves RollcallSession. Flask-Session's abstract methods are replaced by SessionStore."""
 
     session_class = RollcallSession
+    null_session_class = _NoKeySession
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -405,11 +438,13 @@ class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save and set cookies. What fails here turns the response into the 503 or the 500 page."""
         opened = cast(RollcallSession, session)
+        opened.on_update = RollcallSession.changed_too_late
         if not opened.accessed and not opened.modified:
             return
         response.vary.add("Cookie")
         try:
             opened.finish()
+            opened.write_visitor_cookie(self, response)
         except (StoreUnavailable, TypeError, ValueError) as error:
             if request_ctx._session is not opened:
                 raise

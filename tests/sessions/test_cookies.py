@@ -1,12 +1,13 @@
 """Two cookies, the same attributes on set and delete, set only by the response that made the id."""
 
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from flask import session
+from flask import request, session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -120,6 +121,105 @@ def test_a_permanent_sessions_cookie_expires_at_the_absolute_deadline(site: Site
     assert abs(parsedate_to_datetime(expires) - row.absolute_expires_at) < timedelta(seconds=1)
     with browser.client.session_transaction() as held:
         assert held.permanent
+
+
+def test_a_session_that_becomes_permanent_later_gets_no_other_cookie(site: Site) -> None:
+    """Only the response that makes an id sets the cookie: the next one is that of a step-up."""
+    add_view(site, "/permanent", lambda: str(setattr(session, "permanent", True)))
+    browser = site.signed_in("alice")
+    assert set_cookies(browser.get("/permanent"), "session") == []
+    assert set_cookies(browser.get("/account/sessions"), "session") == []
+    (made,) = set_cookies(browser.post("/reauth", {"password": PASSWORD}), "session")
+    assert "expires=" in made.lower()
+
+
+def age(header: str) -> timedelta:
+    """Return how long a cookie lasts from now, by its Expires."""
+    (until,) = [part[8:] for part in header.split("; ") if part.lower().startswith("expires=")]
+    return parsedate_to_datetime(until) - datetime.now(UTC)
+
+
+def test_a_visitors_permanent_cookie_lasts_the_lifetime_and_is_kept_alive_as_in_flask(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(PERMANENT_SESSION_LIFETIME=1000)
+
+    def keep() -> str:
+        session["fruit"] = "pear"
+        session.permanent = "permanent" in request.args
+        return "kept"
+
+    add_view(site, "/keep", keep)
+    add_view(site, "/take", lambda: str(session.get("fruit")))
+    add_view(site, "/idle", lambda: "idle")
+    browser = site.browser()
+    (plain,) = set_cookies(browser.get("/keep"), "visitor")
+    assert "expires" not in plain.lower()
+    assert set_cookies(browser.get("/take"), "visitor") == []
+
+    (permanent,) = set_cookies(browser.get("/keep?permanent"), "visitor")
+    assert timedelta(seconds=990) < age(permanent) <= timedelta(seconds=1000)
+    (again,) = set_cookies(browser.get("/take"), "visitor")
+    assert timedelta(seconds=990) < age(again) <= timedelta(seconds=1000)
+    assert set_cookies(browser.get("/idle"), "visitor") == []
+
+    site.app.config["SESSION_REFRESH_EACH_REQUEST"] = False
+    assert set_cookies(browser.get("/take"), "visitor") == []
+    assert browser.get("/take").text == "pear"
+
+
+def test_a_visitors_data_is_not_read_after_the_lifetime(make_site: Callable[..., Site]) -> None:
+    site = make_site(PERMANENT_SESSION_LIFETIME=1000)
+    serializer = site.app.session_interface.visitors.get_signing_serializer(site.app)  # type: ignore[attr-defined]
+    add_view(site, "/take", lambda: str(session.get("fruit")))
+    for seconds, read in ((990, "pear"), (1010, "None")):
+        signer = serializer.make_signer(serializer.salt)
+        at = int(time.time()) - seconds
+        signer.get_timestamp = lambda at=at: at
+        kept = signer.sign(serializer.dump_payload({"fruit": "pear"})).decode()
+        assert with_cookie(site, kept, "visitor").get("/take").text == read
+
+
+def test_emptying_a_visitors_session_deletes_its_cookie_as_in_flask(site: Site) -> None:
+    def put() -> str:
+        session["fruit"] = "pear"
+        return "kept"
+
+    add_view(site, "/put", put)
+    add_view(site, "/clear", lambda: str(session.clear()))
+    add_view(site, "/pop", lambda: str(session.pop("fruit")))
+    browser = site.browser()
+    for path in ("/clear", "/pop"):
+        (made,) = set_cookies(browser.get("/put"), "visitor")
+        (gone,) = set_cookies(browser.get(path), "visitor")
+        assert gone.startswith("visitor=;")
+        assert attributes(gone) == attributes(made)
+        assert browser.client.get_cookie("visitor") is None
+
+
+def test_the_applications_root_does_not_narrow_the_cookies_as_it_does_in_flask(
+    make_site: Callable[..., Site],
+) -> None:
+    """The prefix `__Host-` wants the path /; only SESSION_COOKIE_PATH says otherwise, for both cookies."""
+    for chosen, path in ({}, "path=/"), ({"SESSION_COOKIE_PATH": "/app/deep"}, "path=/app/deep"):
+        site = make_site(APPLICATION_ROOT="/app", **chosen)
+        add_view(site, "/put", lambda: str(session.update(fruit="pear")))
+        (visitors,) = set_cookies(site.browser().get("/put"), "visitor")
+        (made,) = set_cookies(site.browser().sign_in("alice"), "session")
+        assert path in attributes(visitors)
+        assert attributes(visitors) == attributes(made)
+
+
+def test_under_another_name_nobody_is_signed_in_by_the_old_cookie(
+    make_site: Callable[..., Site],
+) -> None:
+    before = make_site()
+    browser = before.signed_in("alice")
+    renamed = make_site(SESSION_COOKIE_NAME="rollcall", VISITOR_COOKIE_NAME="guest")
+    assert not with_cookie(renamed, browser.cookie or "", "session").is_signed_in()
+    assert with_cookie(renamed, browser.cookie or "", "rollcall").is_signed_in()
+    (made,) = set_cookies(renamed.browser().sign_in("bob"), "rollcall")
+    assert attributes(made) == {"httponly", "path=/", "samesite=lax"}
 
 
 def test_signing_in_lets_the_visitors_cookie_go(site: Site) -> None:
