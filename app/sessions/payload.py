@@ -103,6 +103,16 @@ _MSGPACK = msgspec.msgpack.Encoder(enc_hook=_as_plain)
 _JSON = msgspec.json.Encoder(enc_hook=_as_plain)
 
 
+def _check_names(data: Mapping[str, Any]) -> None:
+    """Refuse another type under the names that Flask and its forms look at on every page."""
+    if not isinstance(data.get("csrf_token", ""), str):
+        raise TypeError("a form's token is text")
+    flashes = data.get("_flashes", [])
+    pairs = (isinstance(flash, list | tuple) and len(flash) == 2 for flash in flashes)
+    if not isinstance(flashes, list) or not all(pairs):
+        raise TypeError("messages are a list of pairs, each a category and a text")
+
+
 class PayloadTooLarge(ValueError):
     """The application put more into a session than SESSION_MAX_BYTES allows."""
 
@@ -140,6 +150,7 @@ class PayloadCodec:
         for key in data:
             if not isinstance(key, str):
                 raise TypeError("a session's keys are strings")
+        _check_names(data)
         return self._encoder.encode({key: _tagged(value) for key, value in data.items()})
 
     def _culprit(self, data: Mapping[str, Any]) -> object:
@@ -159,10 +170,12 @@ class PayloadCodec:
             raw = decode(payload)
             if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
                 raise UnreadablePayload("not a mapping of names")
-            return {
+            data = {
                 key: value if type(value) in _EASY else _untagged(value)
                 for key, value in raw.items()
             }
+            _check_names(data)
+            return data
         except Exception as error:
             raise UnreadablePayload(type(error).__name__) from error
 

@@ -338,6 +338,83 @@ def test_no_invented_cookie_is_anybody_sets_anything_or_writes_anything(
     assert fingerprint(site, valkey) == before
 
 
+NAMES = (
+    "session",
+    "visitor",
+    "theme",
+    "remember_token",
+    "__Host-session",
+    "SESSION",
+    "",
+    "session[]",
+)
+ODD = st.sampled_from(
+    [
+        "\x00",
+        "\x00id",
+        "x" * 8192,
+        "%00",
+        "%s",
+        '"',
+        '""',
+        '"\\000"',
+        "=",
+        "==",
+        "a=b",
+        "é",
+        "日本",
+        "\ud83d",
+    ]
+)
+
+
+@pytest.fixture
+def session_id(site: Site) -> str:
+    """The id of a live session."""
+    return site.signed_in("alice").cookie or ""
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_of_any_cookies_only_the_id_as_it_was_given_is_somebody(
+    site: Site, valkey: RedisServer, session_id: str, data: st.DataObject
+) -> None:
+    """Several of one name, a visitor's cookie for a session's, ids that are cut, quoted, encoded or glued."""
+    near = st.sampled_from(
+        [
+            session_id,
+            session_id[:-1],
+            session_id + "A",
+            session_id.swapcase(),
+            f"{session_id}.{session_id}",
+            f'"{session_id}"',
+            f" {session_id} ",
+            "".join(f"%{ord(each):02x}" for each in session_id),
+            session_id[:20] + "\x00" + session_id[21:],
+        ]
+    )
+    pairs = data.draw(
+        st.lists(st.tuples(st.sampled_from(NAMES), near | ODD | st.text(max_size=50)), max_size=4)
+    )
+    separator = data.draw(st.sampled_from(["; ", ";", ";;", " ; ", ", "]))
+    header = separator.join(f"{name}={value}" for name, value in pairs)
+    sent = header.encode("utf-8", "surrogatepass").decode("latin-1")
+    with site.app.test_request_context("/", environ_overrides={"HTTP_COOKIE": sent}):
+        parsed = request.cookies.getlist("session")
+    before = fingerprint(site, valkey)
+    client = site.app.test_client(use_cookies=False)
+    answer = client.get("/account/sessions?format=json", environ_overrides={"HTTP_COOKIE": sent})
+    assert answer.status_code == (200 if parsed[:1] == [session_id] else 401)
+    for path in ("/login", "/nowhere"):
+        other = client.get(path, environ_overrides={"HTTP_COOKIE": sent})
+        assert other.status_code in (200, 303, 404)
+        assert "Set-Cookie" not in other.headers
+    assert "Set-Cookie" not in answer.headers
+    assert fingerprint(site, valkey) == before
+
+
 @pytest.mark.parametrize("value", ["x" * 4000, "eyJhIjoxfQ.aaaa.bbbb", "\x00", "é", "=;=", ""])
 def test_a_forged_visitors_cookie_is_nobodys_data(site: Site, value: str) -> None:
     add_view(site, "/dump", lambda: str(dict(session)))

@@ -275,6 +275,16 @@ def test_what_can_be_read_can_be_written_again(data: dict[str, Any], form: str) 
         assert all(codec.size(value) > 0 for value in read.values())
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("_flashes", "ab"), ("_flashes", [("one",)]), ("csrf_token", 1)], ids=repr
+)
+def test_another_type_under_a_name_of_flasks_is_refused_at_once(
+    codec: PayloadCodec, key: str, value: Any
+) -> None:
+    with pytest.raises(TypeError, match=rf"session\['{key}'\] cannot be stored"):
+        codec.encode({"fine": 1, key: value})
+
+
 @pytest.mark.parametrize("key", [1, None, b"x", ("a",)], ids=repr)
 def test_a_key_that_is_no_string_is_refused_at_once(codec: PayloadCodec, key: Any) -> None:
     with pytest.raises(TypeError, match="keys are strings"):
