@@ -39,7 +39,6 @@ KINDS: dict[str, tuple[Ask, int]] = {
         }), 401,
     ),
     "a stream": (lambda b, _: b.get("/stream"), 303),
-    "staff's page": (lambda b, _: b.get("/admin/sessions"), 303),
     "a public page that looks": (lambda b, _: b.get("/who"), 200),
     "a page that is not there": (lambda b, _: b.get("/nowhere"), 404),
 }  # fmt: skip

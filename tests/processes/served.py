@@ -62,6 +62,15 @@ def who() -> ResponseReturnValue:
     return {"name": current_user.name, "reference": current_user.reference, "data": data}
 
 
+@views.get("/visit")
+@public
+def visit() -> ResponseReturnValue:
+    """Put a mark into a visitor's session, if one is given, and answer what it holds."""
+    if mark := request.args.get("mark"):
+        session["mark"] = mark
+    return {"held": session.get("mark")}
+
+
 @views.get("/hold/reads")
 @requires(Permission.OWN)
 def reads() -> ResponseReturnValue:
