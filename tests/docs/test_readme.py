@@ -61,6 +61,11 @@ def test_a_translation_has_the_same_paragraphs_lists_and_tables(name: str) -> No
     assert len(rows.findall(text(name))) == len(rows.findall(text("README.md")))
 
 
+def test_every_page_of_the_docs_is_found_from_the_readme() -> None:
+    pages = {f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md")}
+    assert pages <= set(links("README.md"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_names_the_two_others_at_its_top(name: str) -> None:
     top = text(name).splitlines()[2]
