@@ -406,7 +406,7 @@ class _NoKeySession(NullSession):
 
     principal = ended = sid = row_id = None
     has_ended = False
-    begin = NullSession.clear
+    client = property(NullSession.clear)
 
 
 class _Visitors(SecureCookieSessionInterface):

@@ -20,6 +20,8 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
+from app.auth.sign_in import sign_in
+from tests.processes.served import verified
 from tests.servers import RedisServer
 from tests.sessions.helpers import add_view, counted
 from tests.site import Site, clock_moved
@@ -374,9 +376,10 @@ def test_without_a_key_everybody_is_a_visitor_and_writing_raises_flasks_words(si
         lambda: session.setdefault("a", 1),
         lambda: (session.clear(), "cleared"),
         lambda: setattr(session, "permanent", True),
-        lambda: session.begin("member"),  # type: ignore[attr-defined]
+        lambda: sign_in(alice),
     ]
     with site.app.test_request_context("/who"):
+        alice = verified("alice")
         assert (len(session), "a" in session, session.permanent) == (0, False, False)
         for write in writes:
             with pytest.raises(RuntimeError, match="no secret key was set"):
