@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -246,8 +246,8 @@ def test_the_deepest_value_is_read_and_written_and_one_deeper_is_neither(
 
 
 RAW = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4)
-    | st.binary(max_size=4) | st.datetimes(timezones=st.just(UTC)) | st.builds(
+    st.none() | st.booleans() | st.sampled_from([0, 2**64 - 1, 2**64, -(2**63) - 1]) | st.floats()
+    | st.text(max_size=4) | st.binary(max_size=4) | st.datetimes(timezones=st.just(UTC)) | st.builds(
         msgspec.msgpack.Ext, st.integers(-128, 127), st.binary(max_size=4)
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
@@ -258,6 +258,8 @@ RAW = st.recursive(
 )  # fmt: skip
 
 
+@example(data={"a": [2**64]}, form="json")
+@example(data={"a": {1: msgspec.msgpack.Ext(5, b"x")}}, form="msgpack")
 @given(data=st.dictionaries(st.text(max_size=3), RAW, max_size=3), form=st.sampled_from(FORMS))
 def test_what_can_be_read_can_be_written_again(data: dict[str, Any], form: str) -> None:
     """Otherwise a payload that somebody has planted would be a 500 at each change, for ever."""
