@@ -107,7 +107,9 @@ def _check_names(data: Mapping[str, Any]) -> None:
     """Refuse another type under the names that Flask and its forms look at on every page."""
     if not isinstance(data.get("csrf_token", ""), str):
         raise TypeError("a form's token is text")
-    flashes = data.get("_flashes", [])
+    if "_flashes" not in data:
+        return
+    flashes = data["_flashes"]
     pairs = (isinstance(flash, list | tuple) and len(flash) == 2 for flash in flashes)
     if not isinstance(flashes, list) or not all(pairs):
         raise TypeError("messages are a list of pairs, each a category and a text")
@@ -234,9 +236,9 @@ def _untagged(value: Any) -> Any:
 def _check(value: Any, left: int) -> None:
     """Refuse what one form or one direction would take and another would not."""
     if isinstance(value, dict):
-        inside = (*value.keys(), *value.values())
+        inside: Any = (*value, *value.values())
     elif isinstance(value, list | tuple):
-        inside = tuple(value)
+        inside = value
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:
         raise OverflowError("an integer has at most 64 bits")
     elif isinstance(value, msgspec.msgpack.Ext):
@@ -246,4 +248,5 @@ def _check(value: Any, left: int) -> None:
     if left == 0:
         raise ValueError(f"it is nested more than {DEEPEST} deep")
     for each in inside:
-        _check(each, left - 1)
+        if type(each) not in _EASY:
+            _check(each, left - 1)
