@@ -15,7 +15,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError, TooManyRequests
 
 from app.auth.access import wants_json
-from app.filters import store_name
+from app.filters import join_sentences, store_name
 from app.sessions.data import DataMissing
 from app.sessions.ledger import DATABASE, REQUEST_ID
 from app.sessions.store import SessionError, StoreUnavailable
@@ -96,7 +96,7 @@ def on_data_missing(error: DataMissing) -> ResponseReturnValue:
         server=_server(error),
     )
     if request.method not in ("GET", "HEAD"):
-        text = " ".join([text, _("What you sent may not have been carried out.")])
+        text = join_sentences(text, _("What you sent may not have been carried out."))
     return _answer(503, title, text, None, retry_after=RETRY_AFTER, sign_out=True)
 
 
@@ -172,11 +172,11 @@ def _page(values: dict[str, Any], *, plain: bool) -> str:
     values["request_id"] = request.environ.get(REQUEST_ID)
     if not plain:
         try:
-            if current_user.is_authenticated:
-                return render_template("errors/page.html", parent="layout.html", **values)
+            parent = "layout.html" if current_user.is_authenticated else "base.html"
+            return render_template("errors/page.html", parent=parent, **values)
         except SessionError:
             pass
-    return render_template("errors/page.html", parent="base.html", **values)
+    return render_template("errors/page.html", parent="plain.html", **values)
 
 
 def _words(code: int) -> tuple[str, str]:

@@ -5,117 +5,27 @@ Times are UTC; how long ago something was is told against a `now` that the calle
 ledger's clock.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import Any
 
 from babel.dates import format_timedelta
 from babel.units import format_unit
 from flask import Flask
-from flask_babel import format_decimal, get_locale
+from flask_babel import format_datetime, format_decimal, get_locale
 from flask_babel.speaklater import LazyString
 
+from app import labels
 from app.audit.models import Verb
-from app.sessions.clients import client_in_words
+from app.sessions.clients import UNKNOWN_CLIENT, client_in_words
 from app.sessions.ledger import EndedSession
 from app.sessions.models import EndReason
-from app.texts import N_, lazy_gettext, ngettext
 from app.texts import gettext as _
+from app.texts import ngettext
 
-_l = lazy_gettext
-
-
-STORES: Mapping[str, str] = {"redis": "Redis", "sql": "SQL"}
-
-ROLES: Mapping[str, LazyString] = {
-    "member": _l("member"),
-    "viewer": _l("viewer"),
-    "operator": _l("operator"),
-    "auditor": _l("auditor"),
-    "admin": _l("admin"),
-}
-
-STATUSES: Mapping[str, LazyString] = {
-    "active": _l("Active"),
-    "idle": _l("Idle"),
-    "expiring": _l("Expiring"),
-    "ended": _l("Ended"),
-}
-
-END_REASONS: Mapping[str, LazyString] = {
-    "signed_out": _l("Signed out"),
-    "revoked": _l("Revoked"),
-    "superseded": _l("Superseded"),
-    "idle_timeout": _l("Idle timeout"),
-    "absolute_timeout": _l("Absolute timeout"),
-    "password_changed": _l("Password changed"),
-    "user_disabled": _l("User disabled"),
-    "role_changed": _l("Role changed"),
-    "lost": _l("Data lost"),
-    "damaged": _l("Data damaged"),
-}
-
-REVOCATION_REASONS: Mapping[str, LazyString] = {
-    "incident": _l("Security incident"),
-    "lost_device": _l("Lost or stolen device"),
-    "left_company": _l("Left the company"),
-    "user_request": _l("The user asked for it"),
-    "policy": _l("Policy"),
-    "other": _l("Other"),
-}
-
-LIMIT_POLICIES: Mapping[str, LazyString] = {
-    "supersede": _l("the newest sign-in ends the oldest session"),
-    "deny": _l("a further sign-in is denied"),
-}
-
-VERBS: Mapping[str, LazyString] = {
-    "session.signed_in": _l("Signed in"),
-    "session.sign_in_failed": _l("Sign-in failed"),
-    "session.sign_in_denied": _l("Sign-in denied at the limit"),
-    "session.signed_out": _l("Signed out"),
-    "session.superseded": _l("Superseded"),
-    "session.expired": _l("Expired"),
-    "session.revoked": _l("Revoked"),
-    "session.ended": _l("Ended"),
-    "session.lost": _l("Lost by its store"),
-    "session.damaged": _l("Data damaged"),
-    "session.regenerated": _l("New session id"),
-    "session.stepped_up": _l("Password entered again"),
-    "session.step_up_failed": _l("Wrong password at re-entry"),
-    "session.step_up_required": _l("Refused until the password is entered again"),
-    "session.client_changed": _l("Client changed"),
-    "session.ids_guessed": _l("Unknown session ids tried"),
-    "revocation.frozen": _l("Revocation prepared"),
-    "revocation.confirmed": _l("Revocation confirmed"),
-    "revocation.finished": _l("Revocation finished"),
-    "user.created": _l("User created"),
-    "user.disabled": _l("User disabled"),
-    "user.enabled": _l("User enabled"),
-    "user.role_changed": _l("Role changed"),
-    "user.password_changed": _l("Password changed"),
-    "user.password_change_failed": _l("Password change failed"),
-    "user.password_reset": _l("Password reset"),
-    "access.refused": _l("Access refused"),
-    "data.exported": _l("Data exported"),
-    "worker.alarm": _l("Worker alarm"),
-}
-
-
-_TOLD: Mapping[EndReason, str] = {
-    EndReason.SIGNED_OUT: N_("You signed out at %(at)s."),
-    EndReason.IDLE_TIMEOUT: N_(
-        "You were signed out at %(at)s because nothing was done for a while."
-    ),
-    EndReason.ABSOLUTE_TIMEOUT: N_(
-        "Your session reached its longest time at %(at)s. Sign in again."
-    ),
-    EndReason.PASSWORD_CHANGED: N_("Your password was changed at %(at)s."),
-    EndReason.USER_DISABLED: N_("Your user was disabled at %(at)s."),
-    EndReason.ROLE_CHANGED: N_("Your role was changed at %(at)s. Sign in again to use it."),
-    EndReason.LOST: N_("The server lost this session's data; it ended at %(at)s."),
-    EndReason.DAMAGED: N_("This session's data could not be read; it ended at %(at)s."),
-}
+_DIGIT_THEN_HAN = re.compile("(?<=[0-9])(?=[\u3400-\u9fff])")
 
 
 def iso(value: datetime | None) -> str | None:
@@ -128,7 +38,7 @@ def iso(value: datetime | None) -> str | None:
 
 def utc(value: datetime) -> str:
     """Return date and time to the second, in UTC and saying so."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return str(format_datetime(value.astimezone(UTC), _("yyyy-MM-dd HH:mm:ss 'UTC'"), rebase=False))
 
 
 def clock_time(value: datetime) -> str:
@@ -140,9 +50,10 @@ def relative(value: datetime, now: datetime) -> str:
     """Say how long ago, or in how long, in one unit: `41 sec. ago`."""
     delta = value - now
     if abs(delta) < timedelta(seconds=1):
-        return str(_l("now"))
-    return format_timedelta(
-        delta, add_direction=True, format="short", threshold=1.5, locale=get_locale()
+        return _("now")
+    locale = get_locale()
+    return _spaced(
+        format_timedelta(delta, add_direction=True, format="short", threshold=1.5, locale=locale)
     )
 
 
@@ -154,13 +65,18 @@ def duration(value: timedelta) -> str:
     start = next((i for i, part in enumerate(parts) if part[0]), len(parts) - 1)
     shown = [part for i, part in enumerate(parts[start : start + 2]) if part[0] or i == 0]
     return " ".join(
-        format_unit(count, f"duration-{unit}", length="short", locale=get_locale())
+        _spaced(format_unit(count, f"duration-{unit}", length="short", locale=get_locale()))
         for count, unit in shown
     )
 
 
-def number(value: int) -> str:
-    """Return a whole number with the separators of the reader's language."""
+def _spaced(text: str) -> str:
+    """Put the space between a digit and Chinese that the catalogs have and Babel's words may lack."""
+    return _DIGIT_THEN_HAN.sub(" ", text)
+
+
+def number(value: float) -> str:
+    """Return a number with the separators of the reader's language."""
     return str(format_decimal(value))
 
 
@@ -175,21 +91,45 @@ def size(value: int) -> str:
 
 def store_name(value: str) -> str:
     """Return a store's name as it is written in prose."""
-    return STORES.get(value, value)
+    return labels.STORES.get(value, value)
+
+
+def client_name(words: str) -> str:
+    """Return a client, as it is stored in English, in the reader's language."""
+    if words == UNKNOWN_CLIENT:
+        return _("unknown client")
+    browser, on, system = words.rpartition(" on ")
+    return _("%(browser)s on %(system)s", browser=browser, system=system) if on else words
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words or phrases as one text, with the separator of the reader's language."""
+    return _(", ").join(words)
+
+
+def sentence(text: str) -> str:
+    """Return a text with the full stop of the reader's language."""
+    return _("%(text)s.", text=text)
+
+
+def join_sentences(*sentences: str) -> str:
+    """Return sentences as one text, without the empty ones."""
+    said = [each for each in sentences if each]
+    return reduce(lambda text, more: _("%(text)s %(more)s", text=text, more=more), said or [""])
 
 
 def why_ended(ended: EndedSession) -> str:
     """Say to whoever held the session how it ended, with the time and the actor's kind."""
     at = ended.ended_at.astimezone(UTC).strftime("%H:%M UTC")
     if ended.reason is EndReason.SUPERSEDED:
-        client = ended.by_client or _("another browser")
+        client = client_name(ended.by_client) if ended.by_client else _("another browser")
         return _("You signed in from %(client)s at %(at)s.", client=client, at=at)
     if ended.reason is EndReason.REVOKED:
         if ended.reason_code is None:
             return _("An administrator ended this session at %(at)s.", at=at)
         why = reason(ended.reason_code)
         return _("An administrator ended this session at %(at)s (%(why)s).", at=at, why=why)
-    return _(_TOLD[ended.reason], at=at)
+    return _(labels.TOLD[ended.reason], at=at)
 
 
 class Words:
@@ -202,33 +142,41 @@ class Words:
         return str(self._words.get(str(code), code))
 
 
-end_reason = Words(END_REASONS)
-reason = Words(REVOCATION_REASONS)
-role_name = Words(ROLES)
-status_name = Words(STATUSES)
-verb_name = Words(VERBS)
-limit_policy = Words(LIMIT_POLICIES)
+end_reason = Words(labels.END_REASONS)
+reason = Words(labels.REVOCATION_REASONS)
+role_name = Words(labels.ROLES)
+status_name = Words(labels.STATUSES)
+verb_name = Words(labels.VERBS)
+limit_policy = Words(labels.LIMIT_POLICIES)
+actor_kind = Words(labels.ACTOR_KINDS)
+_refusal = Words(labels.REFUSALS)
 
 
 def event_words(event: Any) -> str:
     """Say an event's reason and details in one line."""
-    reasons = {**END_REASONS, **REVOCATION_REASONS}
+    reasons = {**labels.END_REASONS, **labels.REVOCATION_REASONS}
     said_by_the_verb = not event.reason or event.verb.endswith(f".{event.reason}")
     parts = [] if said_by_the_verb else [str(reasons.get(event.reason, event.reason))]
     details = dict(event.details or {})
     if event.verb == Verb.SIGNED_IN and "client" in details:
         details["client"] = client_in_words(details["client"])
-    return ", ".join([*parts, *(_detail(key, value) for key, value in details.items())])
+    return listed([*parts, *(_detail(key, value) for key, value in details.items())])
 
 
 def _detail(key: str, value: Any) -> str:
     match key:
-        case "client" | "why":
-            return str(value)
+        case "client":
+            return client_name(str(value))
+        case "why":
+            return _refusal(value)
         case "store":
             return store_name(value)
         case "size":
             return ngettext("%(count)s session", "%(count)s sessions", value, count=number(value))
+        case "role" | "from" | "to":
+            value = role_name(value)
+    if words := labels.DETAILS.get(key):
+        return _(words, value=number(value) if isinstance(value, int | float) else value)
     return f"{key.replace('_', ' ')} {value}"
 
 
@@ -254,12 +202,15 @@ def init_app(app: Flask) -> None:
         number=number,
         size=size,
         store_name=store_name,
+        client_name=client_name,
+        listed=listed,
         end_reason=end_reason,
         reason=reason,
         role_name=role_name,
         status_name=status_name,
         verb_name=verb_name,
         limit_policy=limit_policy,
+        actor_kind=actor_kind,
         why_ended=why_ended,
         event_words=event_words,
         chosen=chosen,

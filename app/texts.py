@@ -6,17 +6,17 @@ import flask_babel
 from flask_babel.speaklater import LazyString
 
 
-def gettext(text: str, **values: Any) -> str:
+def gettext(text: str, /, **values: Any) -> str:
     """Translate a text now, in the request's language."""
     return str(flask_babel.gettext(text, **values))
 
 
-def ngettext(one: str, many: str, number: int, **values: Any) -> str:
+def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     """Translate a text whose form depends on a number."""
     return str(flask_babel.ngettext(one, many, number, **values))
 
 
-def lazy_gettext(text: str, **values: Any) -> LazyString:
+def lazy_gettext(text: str, /, **values: Any) -> LazyString:
     """Translate a text when it is shown: for labels that are made at import."""
     return flask_babel.lazy_gettext(text, **values)
 

@@ -8,7 +8,8 @@ from wtforms.fields.choices import SelectChoice  # type: ignore[attr-defined]
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from app.auth.forms import Form
-from app.filters import REVOCATION_REASONS, ROLES, number
+from app.filters import number
+from app.labels import REVOCATION_REASONS, ROLES
 from app.texts import lazy_gettext as _l
 
 

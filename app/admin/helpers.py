@@ -67,8 +67,3 @@ def refuse(message: str) -> NoReturn:
 def sessions_in_words(count: int) -> str:
     """Return `3 sessions`."""
     return ngettext("%(count)s session", "%(count)s sessions", count, count=number(count))
-
-
-def join_sentences(*sentences: str) -> str:
-    """Return sentences as one text, without the empty ones."""
-    return " ".join(sentence for sentence in sentences if sentence)

@@ -5,10 +5,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
 from app.admin import counts, words
-from app.admin.helpers import join_sentences
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
-from app.filters import number
+from app.filters import join_sentences, number
 from app.listing import asked_format
 from app.people.models import Permission
 from app.sessions.models import Revocation

@@ -6,9 +6,9 @@ from flask import Blueprint, jsonify, render_template
 from flask.typing import ResponseReturnValue
 
 from app.admin.counts import ask_stores, live_counts, purges_waiting
-from app.admin.helpers import join_sentences
 from app.admin.words import purge_check, stores_sentence
 from app.auth.access import requires
+from app.filters import join_sentences, sentence
 from app.listing import asked_format, csv_response
 from app.people.models import Permission
 from app.sessions.system import system
@@ -51,7 +51,7 @@ def index() -> ResponseReturnValue:
             return jsonify(stores=[asdict(state) for state in states])
         case "csv":
             return csv_response("stores", _COLUMNS, [asdict(state) for state in states])
-    waiting_sentence = purge_check(sum(waiting.values())).text + "."
+    waiting_sentence = sentence(purge_check(sum(waiting.values())).text)
     return render_template(
         "admin/stores/list.html",
         stores=states,

@@ -7,8 +7,8 @@ is true.
 from dataclasses import dataclass
 
 from app.admin.counts import Alarm, StoreAnswer
-from app.admin.helpers import join_sentences, sessions_in_words
-from app.filters import clock_time, number, store_name
+from app.admin.helpers import sessions_in_words
+from app.filters import clock_time, join_sentences, listed, number, sentence, store_name
 from app.sessions.receipt import Receipt
 from app.texts import gettext as _
 from app.texts import ngettext
@@ -42,8 +42,8 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
     """Say what has ended, what is deleted and what the read-back found, and no more than that."""
     frozen = receipt.ended + receipt.already_ended
     stores = [(store_name(n), s) for n, s in receipt.by_store.items()]
-    shares = ", ".join(f"{name} {number(store.ended)}" for name, store in stores)
-    shares = shares + "." if shares else ""
+    shares = listed(f"{name} {number(store.ended)}" for name, store in stores)
+    shares = sentence(shares) if shares else ""
     if not receipt.finished:
         return Verdict(
             "warning",
@@ -111,7 +111,7 @@ def stores_sentence(answers: list[StoreAnswer]) -> str:
     """Say whether the stores answer, naming those that do not."""
     silent = [store_name(answer.name) for answer in answers if not answer.reachable]
     if silent:
-        return _("%(stores)s did not answer.", stores=", ".join(silent))
+        return _("%(stores)s did not answer.", stores=listed(silent))
     if len(answers) == 1:
         return _("%(store)s answers.", store=store_name(answers[0].name))
     return _("Both stores answer.") if len(answers) == 2 else _("All stores answer.")
@@ -121,7 +121,7 @@ def store_check(answer: StoreAnswer) -> Check:
     """Say how quickly a store answered, or that it did not."""
     name = store_name(answer.name)
     if answer.reachable:
-        text = _("%(store)s answers in %(ms)s ms", store=name, ms=answer.milliseconds)
+        text = _("%(store)s answers in %(ms)s ms", store=name, ms=number(answer.milliseconds or 0))
         return Check("good", text)
     return Check("bad", _("%(store)s did not answer", store=name))
 

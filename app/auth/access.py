@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext as _
 from flask_wtf.csrf import validate_csrf
 from werkzeug.exceptions import BadRequest, Forbidden
 from wtforms import ValidationError
@@ -18,11 +17,13 @@ from wtforms import ValidationError
 from app.audit.models import Verb
 from app.audit.trail import Event
 from app.auth.sign_in import sign_out
+from app.filters import role_name
 from app.people.models import Permission
 from app.sessions.interface import SessionEnded, session
 from app.sessions.mapping import CSRF_KEY
 from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
+from app.texts import gettext as _
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -181,7 +182,7 @@ def _check_rule() -> ResponseReturnValue | None:
     if not principal.may(rule):
         _record_refusal()
         raise Forbidden(
-            _("Your role, %(role)s, may not open this page.", role=principal.role.value)
+            _("Your role, %(role)s, may not open this page.", role=role_name(principal.role))
         )
     return None
 

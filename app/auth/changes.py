@@ -4,7 +4,6 @@ Each change locks the user first and is one transaction with its events; the dat
 it ends is purged after it.
 """
 
-from flask_babel import gettext as _
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +21,7 @@ from app.sessions.models import EndReason, UserSession
 from app.sessions.purge import purge
 from app.sessions.system import system
 from app.sessions.transaction import Transaction
+from app.texts import gettext as _
 
 
 class ChangeRefused(Exception):

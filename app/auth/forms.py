@@ -7,6 +7,7 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import DataRequired
 
+from app.texts import N_, gettext, ngettext
 from app.texts import lazy_gettext as _l
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
@@ -31,8 +32,21 @@ def safe_next(value: str | None, default: str = "/") -> str:
     return value
 
 
+class _Words:
+    """What WTForms says of itself, from our catalogs: its own know only some of our languages."""
+
+    gettext, ngettext = staticmethod(gettext), staticmethod(ngettext)
+
+
+_SAID_BY_WTFORMS = (N_("Not a valid choice."), N_("This field is required."))
+
+
 class Form(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     """The base of every form."""
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]
+        def get_translations(self, form: FlaskForm) -> _Words:
+            return _Words()
 
 
 class SignInForm(Form):

@@ -3,9 +3,8 @@
 import re
 import unicodedata
 
-from flask_babel import gettext as _
-
 from app.people.models import NAME_LENGTH
+from app.texts import gettext as _
 
 _ALLOWED = re.compile(r"[\w][\w.@+-]*")
 

@@ -4,8 +4,9 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from flask_babel import gettext as _
 from zxcvbn import zxcvbn
+
+from app.texts import gettext as _
 
 SHORTEST = 12
 LONGEST = 1024

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address, ip_address
 import ua_parser
 
 USER_AGENT_LENGTH = 1000
+UNKNOWN_CLIENT = "unknown client"
 _NO_ADDRESS = "::"
 
 
@@ -55,7 +56,7 @@ def client_in_words(header: str) -> str:
     """Return the client that a User-Agent header names: "Firefox 140 on Linux"."""
     parsed = ua_parser.parse(header)
     if parsed.user_agent is None:
-        return header.split("/", maxsplit=1)[0].strip()[:40] or "unknown client"
+        return header.split("/", maxsplit=1)[0].strip()[:40] or UNKNOWN_CLIENT
     major = parsed.user_agent.major
     browser = f"{parsed.user_agent.family} {major}" if major else parsed.user_agent.family
     # The list of patterns keeps the name that the system had until 2016.
