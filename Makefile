@@ -9,10 +9,10 @@ LOGS := $(CURDIR)/.test-logs
 INSTALL := $(PIP) install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help migration run demo test lint bench sabotage lock
+.PHONY: help migration translations run demo test lint bench sabotage lock
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/runtime.stamp $(VENV)/embedded.stamp ## Start the site, its stores and its worker; Ctrl-C ends them
 	@exec $(BIN)/python -m app.cli.run
@@ -51,6 +51,15 @@ migration: $(VENV)/dev.stamp ## Write a migration for changed models: NAME="Make
 			DATABASE_URL="sqlite:///$$scratch/scratch.db" FLASK_APP=wsgi.py $(BIN)/flask db && \
 		"$$@" upgrade && "$$@" migrate -m '$(NAME)'
 	@$(BIN)/ruff check --quiet --fix migrations && $(BIN)/ruff format --quiet migrations
+
+# Sorted, without lines and days: a changed text then changes its own lines and no others.
+translations: $(VENV)/dev.stamp ## Bring app/translations up to date and compile it; ADD=fr begins a language
+	@texts=$$(mktemp) && trap 'rm -f "$$texts"' EXIT && \
+		$(BIN)/pybabel -q extract -F babel.cfg -k _l -k lazy_gettext --sort-output --no-location -o "$$texts" . && \
+		set -- -q update -d app/translations -i "$$texts" --no-wrap --no-fuzzy-matching --ignore-obsolete \
+			--ignore-pot-creation-date && \
+		if [ -n '$(ADD)' ]; then $(BIN)/pybabel "$$@" --init-missing -l '$(ADD)'; fi && $(BIN)/pybabel "$$@"
+	@$(BIN)/pybabel compile -d app/translations --statistics
 
 # With pip's own settings and variables out of the way, so that no index of this machine is locked in.
 lock: $(VENV)/dev.stamp ## Write requirements/*.txt anew from requirements/*.in

@@ -15,7 +15,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     """
     # Imported here, so that importing a part of the package does not import all of it.
     import config
-    from app import admin, cli, extensions, logs, monitoring, web
+    from app import admin, choices, cli, extensions, logs, monitoring, web
     from app.account.views import blueprint as account
     from app.auth import access, guessing, throttle
     from app.auth.views import blueprint as auth
@@ -32,6 +32,7 @@ def create_app(overrides: Mapping[str, object] | None = None) -> Flask:
     throttle.init_app(app)
     guessing.init_app(app)
     web.init_app(app)
+    choices.init_app(app)
     monitoring.init_app(app)
     access.init_app(app)
     extensions.csrf.init_app(app)

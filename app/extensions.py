@@ -52,11 +52,10 @@ babel = Babel()
 
 
 def init_app(app: Flask) -> None:
-    """Bind the extensions, CSRFProtect excepted: its hook comes after those of `auth.access`."""
+    """Bind the extensions but two: CSRFProtect comes after `auth.access`, Babel with `choices`."""
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path) / "migrations"))
     login_manager.init_app(app, add_context_processor=False)
     login_manager.login_view = "auth.login"
-    babel.init_app(app)
     app.jinja_env.globals["current_user"] = current_user
     user_logged_out.connect(_refuse_logout, app)

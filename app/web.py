@@ -1,4 +1,4 @@
-"""What holds for every response: headers, trusted proxies, request id, theme, assets, health.
+"""What holds for every response: headers, trusted proxies, request id, assets, health.
 
 `create_app` calls `init_app` before it registers blueprints, so that the request id is there first.
 Nothing in here looks at the session but through the pages' own views.
@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from flask import Flask, Response, current_app, jsonify, redirect, request, url_for
+from flask import Flask, Response, current_app, jsonify, request, url_for
+from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from sqlalchemy import literal, select
@@ -20,13 +21,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import errors, filters
 from app.auth.access import public
-from app.auth.forms import safe_next
 from app.sessions.ledger import REQUEST_ID
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import system
 
-THEMES = ("system", "light", "dark")
-_THEME_COOKIE = "theme"
 _YEAR = 365 * 24 * 3600
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,36}")
 
@@ -58,7 +56,6 @@ def init_app(app: Flask) -> None:
     app.jinja_env.globals["asset"] = asset
     filters.init_app(app)
     errors.init_app(app)
-    app.add_url_rule("/theme", "theme", set_theme, methods=["POST"])
     app.add_url_rule("/healthz", "healthz", healthz)
     app.add_url_rule("/readyz", "readyz", readyz)
 
@@ -98,32 +95,21 @@ def _set_headers(response: Response) -> Response:
 
 def _page_values() -> dict[str, Any]:
     """Give templates what depends on the request but not on the session."""
-    theme = request.cookies.get(_THEME_COOKIE, "system")
     return {
-        "theme": theme if theme in THEMES else "system",
         "site_name": current_app.config["SITE_NAME"],
         "environment": current_app.config["ROLLCALL_ENV"],
-        "here": request.full_path.rstrip("?"),
-        "locale": str(get_locale() or "en").replace("_", "-"),
+        "here": _here(),
+        "locale": str(get_locale()).replace("_", "-"),
         "search": "",
         "search_error": None,
     }
 
 
-@public
-def set_theme() -> ResponseReturnValue:
-    """Keep the chosen theme in a cookie for a year and go back; an unknown one means `system`."""
-    theme = request.form.get("theme", "system")
-    response = redirect(safe_next(request.form.get("next", "")), 303)
-    response.set_cookie(
-        _THEME_COOKIE,
-        theme if theme in THEMES else "system",
-        max_age=_YEAR,
-        httponly=True,
-        secure=current_app.config["ROLLCALL_ENV"] != "development",
-        samesite="Lax",
-    )
-    return response
+def _here() -> str:
+    """Return the address that leads back to a page; some take forms only, and lead to the start."""
+    urls = request_ctx.url_adapter
+    opens = request.method == "GET" or urls is None or urls.test(method="GET")
+    return request.full_path.rstrip("?") if opens else "/"
 
 
 @public

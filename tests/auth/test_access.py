@@ -31,7 +31,7 @@ TABLE = {
     "/admin/users/2/role": {"admin"},
     "/admin/users/2/password": {"admin"},
 }
-PUBLIC = {"/", "/login", "/logout", "/theme", "/healthz", "/readyz", "/metrics"}
+PUBLIC = {"/", "/login", "/logout", "/language", "/theme", "/healthz", "/readyz", "/metrics"}
 
 
 def path_of(rule: Rule) -> list[str]:
@@ -136,7 +136,7 @@ def test_a_visitor_is_led_to_the_sign_in_page_and_back(site: Site) -> None:
 def test_a_visitor_who_posts_changes_nothing(site: Site) -> None:
     visitor = site.browser()
     for method, path in routes(site):
-        if method != "POST" or path in ("/theme", "/logout"):
+        if method != "POST" or path in ("/language", "/theme", "/logout"):
             continue
         assert ask(visitor, method, path) in (303, 400, 401, 403, 422), path
     assert site.events() == []
