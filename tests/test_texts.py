@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from app import choices
 from app.extensions import babel
 from app.people.models import Role
+from app.sessions.tokens import TOKENS
 from tests.browser.pages import furnish, pages_of
 from tests.servers import RedisServer
 from tests.site import CAST, CHROME, FIREFOX, Browser, Site, clock_moved
@@ -33,7 +34,7 @@ _IDENTIFIERS = [
     r"/[\w./?=&-]*|\w+=\w*|\w+:\w+",  # a path, a query, a filter
 ]
 _AS_IT_IS = re.compile("|".join([*map(re.escape, sorted(_DATA, key=len)[::-1]), *_IDENTIFIERS]))
-_QUERY = ["tea", *Role, "user", "ip", "store", "role", "reference", "state", "verb", "who", "whom"]
+_QUERY = ["tea", *TOKENS, *TOKENS.values(), *Role, "verb", "who", "whom"]
 _SPOKEN = ("title", "placeholder", "aria-label", "alt", "data-label", "data-select-count", "label")
 _EMPTY = ("input", "meta", "link", "br")
 
@@ -50,7 +51,7 @@ class _Said(HTMLParser):
         given = dict(attrs)
         self.texts += [given[name] or "" for name in _SPOKEN if name in given]
         if tag not in _EMPTY:
-            own = tag == "textarea" or (tag != "html" and "lang" in given)
+            own = tag in ("textarea", "code") or (tag != "html" and "lang" in given)
             self._quiet.append(own or "mono" in (given.get("class") or "").split())
 
     def handle_endtag(self, tag: str) -> None:
@@ -136,12 +137,14 @@ def test_no_page_says_anything_past_the_catalogs(site: Site) -> None:
         ada.opens(path, 200, 404)
     lists = {
         "sessions": ["state=ended", "q=nobody.here", "user=alice", "after=x", "tea=1", "q=1/2"],
+        "sessions?state=live": ["q=tea:1", "q=user:", "q=idle:x", "q=user:a user:b", "q=by:ada"],
         "audit": ["verb=session.signed_in", "verb=tea", "whom=nobody.here", "tea=1", "after=x"],
         "users": ["role=member", "role=tea", "name=nobody.here", "tea=1", "format=tea"],
     }
     for name, queries in lists.items():
         for query in queries:
-            ada.opens(f"/admin/{name}?{query}", 200, 400, known=_QUERY)
+            path = f"/admin/{name}{'&' if '?' in name else '?'}{query}"
+            ada.opens(path, 200, 400, known=_QUERY)
     reader(site, "vera").opens("/admin/audit", 403)
     alice = reader(site, "alice")
     for path in ("/", "/account/sessions", "/account/password", "/reauth", "/nowhere", "/logout"):
