@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import MigrationScript
+from alembic.operations.ops import DropTableOp, MigrationScript, ModifyTableOps
 from click import echo
 from flask import current_app
 from sqlalchemy import MetaData
@@ -32,12 +32,24 @@ def _rendered(kind: str, value: Any, autogenerate: AutogenContext) -> str | Lite
     return repr(value)
 
 
-def _skip_empty(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
-    """Write no migration when the models say what the database has."""
-    operations = scripts[0].upgrade_ops
-    if operations is not None and operations.is_empty():
+def _review(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
+    """Write no migration when the models say what the database has, and none that MariaDB refuses.
+
+    It keeps an index that a foreign key needs: where a table goes, its indexes go with it.
+    """
+    upgrade, downgrade = scripts[0].upgrade_ops, scripts[0].downgrade_ops
+    if upgrade is not None and upgrade.is_empty():
         scripts.clear()
         echo("The models have not changed: there is nothing to migrate.")
+        return
+    for operations in (upgrade, downgrade):
+        if operations is not None:
+            dropped = {op.table_name for op in operations.ops if isinstance(op, DropTableOp)}
+            operations.ops = [
+                op
+                for op in operations.ops
+                if not (isinstance(op, ModifyTableOps) and op.table_name in dropped)
+            ]
 
 
 def _run() -> None:
@@ -49,7 +61,7 @@ def _run() -> None:
             render_as_batch=connection.dialect.name == "sqlite",
             transaction_per_migration=True,
             render_item=_rendered,
-            process_revision_directives=_skip_empty,
+            process_revision_directives=_review,
         )
         with context.begin_transaction():
             context.run_migrations()
