@@ -90,6 +90,9 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
     may_end_admins = isinstance(actor, Actor) or actor.may(Permission.ADMINISTER)
     with system.ledger.transaction() as tx:
         revocation_id = _insert(tx, targets, by)
+        if targets.user_id is not None:
+            # A sign-in that holds the lock has begun: its row is awaited, not missed.
+            tx.lock_users([targets.user_id])
         chosen = _chosen(targets, revocation_id)
         held = chosen.where(UserSession.reference == own) if own else None
         held_back = own if held is not None and tx.connection.execute(held).first() else None

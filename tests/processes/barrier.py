@@ -38,6 +38,7 @@ class Barrier:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._listener.settimeout(PATIENCE)
         self._waiting: dict[str, socket.socket] = {}
+        self._met: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:
@@ -53,10 +54,11 @@ class Barrier:
             connection.settimeout(PATIENCE)
             with connection.makefile() as line:
                 self._waiting[line.readline().strip()] = connection
-        return Door(self._waiting.pop(name))
+        self._met.append(self._waiting.pop(name))
+        return Door(self._met[-1])
 
     def close(self) -> None:
         """Turn away whoever still waits: their wait fails."""
         self._listener.close()
-        for connection in self._waiting.values():
+        for connection in (*self._waiting.values(), *self._met):
             connection.close()

@@ -1,5 +1,9 @@
-"""Two web servers on one ledger, for every database and store; what they printed is shown on failure."""
+"""What the tests of processes share: two web servers on one ledger, and four processes that act at once.
 
+What the servers printed is shown on failure.
+"""
+
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,11 +19,13 @@ from app import create_app
 from tests import servers
 from tests import site as site_module
 from tests.processes.barrier import Barrier
+from tests.processes.crowd import AtOnce, Crowd, Order
 from tests.processes.web import Person, Web
 from tests.site import CAST, Site
 
 DATABASES = ("sqlite", "postgresql")
 STORES = ("valkey", "redis", "sql")
+PROCESSES = 4
 _running: list[Web] = []
 _marks = count()
 
@@ -55,13 +61,27 @@ class Deployment:
 
     def holdings(self) -> list[bytes]:
         """Return every payload in either store."""
-        found: list[bytes] = []
-        redis = getattr(self.site.system.stores.get("redis"), "_client", None)
-        if redis is not None:
-            prefix = self.site.app.config["SESSION_KEY_PREFIX"]
-            found += [redis.get(key) or b"" for key in redis.scan_iter(f"{prefix}*")]
-        rows = self.site.system.ledger.read(text("SELECT payload FROM session_payloads"))
-        return found + [bytes(row.payload) for row in rows]
+        return holdings(self.site)
+
+
+def holdings(site: Site) -> list[bytes]:
+    """Return every payload in either store."""
+    found: list[bytes] = []
+    redis = getattr(site.system.stores.get("redis"), "_client", None)
+    if redis is not None:
+        prefix = site.app.config["SESSION_KEY_PREFIX"]
+        found += [redis.get(key) or b"" for key in redis.scan_iter(f"{prefix}*")]
+    rows = site.system.ledger.read(text("SELECT payload FROM session_payloads"))
+    return found + [bytes(row.payload) for row in rows]
+
+
+def waiters(site: Site) -> int:
+    """Return how many of PostgreSQL's sessions on this database wait for a lock."""
+    asked = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    return int(site.system.ledger.read(asked)[0][0])
 
 
 @pytest.fixture
@@ -160,3 +180,63 @@ def serving(
         for web in webs:
             web.until_up()
         yield webs, barrier
+
+
+@pytest.fixture(scope="package")
+def crowd() -> Iterator[Crowd]:
+    """Four processes for the whole package: to start them takes longer than most of what they do."""
+    made = Crowd(PROCESSES)
+    yield made
+    made.close()
+
+
+@dataclass
+class Square:
+    """A ledger and both stores, on which four processes act: two sign members in to each store."""
+
+    database: str
+    url: str
+    redis: str
+    barrier: Barrier
+    _crowd: Crowd
+
+    def order(
+        self, act: str, store: str = "redis", *, order: Order | None = None, **overrides: object
+    ) -> Order:
+        """Return an order for a process that signs members in to a store."""
+        stores = {"member": store, "viewer": store, "admin": "sql"}
+        settings = settings_for(self.url, self.redis, SESSION_STORE_BY_ROLE=stores, **overrides)
+        return {"act": act, "settings": settings, **(order or {})}
+
+    def at_once(self, orders: list[Order], rounds: int = 1) -> AtOnce:
+        """Give each order to a process of its own."""
+        return AtOnce(self._crowd, self.barrier, orders, rounds)
+
+    def crowd(self, act: str, whom: str, times: int, **overrides: object) -> Counter[str]:
+        """Let the four processes act `times` times in all."""
+        more = {"whom": [whom], "times": times // PROCESSES}
+        stores = ("redis", "sql") * (PROCESSES // 2)
+        under_way = self.at_once(
+            [self.order(act, store, order=more, **overrides) for store in stores]
+        )
+        under_way.start()
+        return sum(under_way.finish(), Counter())
+
+
+@pytest.fixture(params=DATABASES)
+def square(
+    request: pytest.FixtureRequest,
+    new_url: Callable[[str], str],
+    valkey: servers.RedisServer,
+    barrier: Barrier,
+    crowd: Crowd,
+) -> Square:
+    return Square(request.param, new_url(request.param), valkey.url, barrier, crowd)
+
+
+@pytest.fixture
+def site(square: Square) -> Iterator[Site]:
+    """The site of a square, in the test's own process."""
+    made = Site(create_app(settings_for(square.url, square.redis)))
+    yield made
+    made.close()
