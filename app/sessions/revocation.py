@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask_babel import gettext as _
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
@@ -221,13 +221,32 @@ def _check_fresh(tx: Transaction, row: AnyRow | None, by: Actor) -> None:
 
 
 def _cut_off(tx: Transaction, row: AnyRow) -> None:
-    """Deny everyone at once, but for the session that is held back; the rows follow in batches."""
+    """Deny everyone at once, but for the session that is held back; the rows follow in batches.
+
+    Whom the cutoff before this one denies stays denied: its batches may not have come to them yet.
+    """
     spared = None
     if row.held_back is not None:
-        spared = tx.connection.execute(
-            select(UserSession.id).where(UserSession.reference == row.held_back)
-        ).scalar_one_or_none()
+        spared = _spared(tx, UserSession.reference == row.held_back)
+    at, by = row.created_at, row.id
+    before = tx.connection.execute(select(Cutoff.__table__).with_for_update()).first()
+    if before is not None:
+        earlier, later = sorted(
+            [
+                (at, spared, by),
+                (before.at, _spared(tx, UserSession.id == before.spared_id), before.revocation_id),
+            ],
+            key=lambda cut: cut[0],
+        )
+        at, spared, by = later
+        if spared is not None and spared.started_at <= earlier[0] and spared != earlier[1]:
+            spared = None
+    values = {"at": at, "spared_id": None if spared is None else spared.id, "revocation_id": by}
     tx.connection.execute(delete(Cutoff))
-    tx.connection.execute(
-        insert(Cutoff).values(id=1, at=row.created_at, spared_id=spared, revocation_id=row.id)
-    )
+    tx.connection.execute(insert(Cutoff).values(id=1, **values))
+
+
+def _spared(tx: Transaction, which: ColumnElement[bool]) -> AnyRow | None:
+    return tx.connection.execute(
+        select(UserSession.id, UserSession.started_at).where(which)
+    ).one_or_none()

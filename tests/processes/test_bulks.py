@@ -9,15 +9,18 @@ import pytest
 from sqlalchemy import insert
 
 from app import create_app
-from app.people.models import User
+from app.people.models import Role, User
 from app.sessions import revocation, upkeep
+from app.sessions.freeze import Targets, freeze
 from app.sessions.handles import new_data_key, new_reference
+from app.sessions.ledger import Principal
 from app.sessions.models import Revocation, UserSession
 from app.sessions.receipt import receipt
 from app.sessions.transaction import live
 from tests.processes.barrier import PATIENCE
 from tests.processes.conftest import Square, holdings, settings_for, waiters
 from tests.servers import wait_until
+from tests.sessions.test_revocation import start
 from tests.site import Site
 
 PEOPLE = 250
@@ -80,6 +83,18 @@ def both_wait(square: Square, site: Site, name: str) -> Iterator[None]:
         wait_until(lambda: waiters(site) == 2, PATIENCE)
 
 
+def alive(site: Site) -> set[str]:
+    return {row.reference for row in site.rows(live())}
+
+
+def principal(site: Site, reference: str) -> Principal:
+    """Return the person of a session."""
+    (row,) = site.rows(UserSession.reference == reference)
+    times = (row.started_at, row.stepped_up_at, row.last_seen_at)
+    deadlines = (row.idle_expires_at, row.absolute_expires_at)
+    return Principal(row.user_id, row.name, Role.ADMIN, reference, *times, *deadlines)
+
+
 def test_overlapping_revocations_in_opposite_orders_end_each_session_once(
     square: Square, site: Site
 ) -> None:
@@ -132,3 +147,21 @@ def test_overlapping_revocations_in_opposite_orders_end_each_session_once(
     revocation.resume(site.system)
     upkeep.run(site.system)
     assert len(holdings(site)) == SIGN_INS + 1
+
+
+def test_signing_everyone_out_twice_at_once_lets_nobody_back_in(
+    square: Square, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both operators' batches are still to come: each is denied by the other's cutoff."""
+    references = [reference for name in ("ada", "ada") for reference in start(site, name)]
+    actors = [principal(site, reference) for reference in references]
+    monkeypatch.setattr(revocation, "work", lambda *_: None)
+    with site.app.test_request_context():
+        older = freeze(Targets(everyone=True), actor=actors[0])
+        start(site, "alice")
+        newer = freeze(Targets(everyone=True), actor=actors[1])
+        later = start(site, "bob")
+        revocation.revoke(newer, actor=actors[1], reason="incident")
+        assert alive(site) == {references[1], *later}
+        revocation.revoke(older, actor=actors[0], reason="incident")
+    assert alive(site) == set(later)
