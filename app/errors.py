@@ -12,6 +12,7 @@ from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError, TooManyRequests
 
 from app.auth.access import wants_json
@@ -19,7 +20,7 @@ from app.filters import join_sentences, store_name
 from app.sessions.data import DataMissing
 from app.sessions.ledger import DATABASE, REQUEST_ID
 from app.sessions.store import SessionError, StoreUnavailable
-from app.sessions.stores.failures import Failure
+from app.sessions.stores.failures import Failure, failure_of
 from app.texts import N_
 from app.texts import gettext as _
 
@@ -120,6 +121,9 @@ def on_fault(error: Exception) -> ResponseReturnValue:
     """
     if isinstance(error, HTTPException):
         return on_http_error(error)
+    # A view's own `db.session`: what the server could not do, a deadlock too, may go well next time.
+    if isinstance(error, SQLAlchemyError) and (failure := failure_of(error)) is not None:
+        return on_store_unavailable(StoreUnavailable(DATABASE, failure.value))
     to_developer = current_app.testing or current_app.debug
     if to_developer and current_app.config["PROPAGATE_EXCEPTIONS"] is not False:
         raise error

@@ -1,11 +1,14 @@
 """The session layer keeps to itself: it commits nothing of the application's and holds no connection."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import cast
 
 import pytest
 from flask import session
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Update, insert, select, text, update
 
+from app import create_app
 from app.audit.trail import Actor
 from app.auth import changes
 from app.auth.sign_in import sign_in, sign_out, step_up
@@ -14,9 +17,16 @@ from app.extensions import db
 from app.people.models import User
 from app.sessions.freeze import Targets, freeze
 from app.sessions.isolation import UncommittedWork
-from app.sessions.revocation import revoke
+from app.sessions.receipt import Receipt
+from app.sessions.revocation import resume, revoke
+from app.sessions.store import StoreUnavailable
+from app.sessions.stores.engines import transaction
+from tests.processes.conftest import waiters
+from tests.processes.web import in_background
+from tests.servers import RedisServer, wait_until
 from tests.sessions.helpers import add_view
-from tests.site import PASSWORD, Site, clock_moved
+from tests.sessions.test_revocation import start
+from tests.site import PASSWORD, Site, clock_moved, settings
 
 
 def somebody(name: str = "eve") -> User:
@@ -239,3 +249,72 @@ def test_a_value_that_no_session_holds_is_a_500_page_and_saves_nothing(make_site
     assert answer.status_code == 500
     assert "written" not in answer.text
     assert site.payload(site.live("alice")[0]) == before
+
+
+@pytest.fixture
+def contended(migrated_postgresql_url: str, valkey: RedisServer) -> Iterator[Site]:
+    """A site on PostgreSQL that answers a fault with its page."""
+    given = settings(migrated_postgresql_url, valkey.url, PROPAGATE_EXCEPTIONS=False)
+    site = Site(create_app(given))
+    yield site
+    site.close()
+
+
+def update_of(name: str) -> Update:
+    return update(User).where(User.name == name).values(disabled_at=None)
+
+
+def in_the_background(site: Site, references: list[str]) -> "Future[Receipt]":
+    """Revoke sessions as a command does, which locks their users in id order."""
+
+    def revoking() -> Receipt:
+        with site.app.test_request_context():
+            return revoke(references, actor=Actor.cli("test"), reason="incident")
+
+    return cast("Future[Receipt]", in_background(revoking))
+
+
+def test_a_view_that_a_deadlock_ends_is_a_503_and_the_revocation_is_whole(contended: Site) -> None:
+    revoking: list[Future[Receipt]] = []
+
+    def view() -> str:
+        # Whoever looks for a deadlock first is the one whom it ends.
+        db.session.execute(text("SET LOCAL deadlock_timeout = 20"))
+        db.session.execute(update_of("bob"))
+        revoking.append(in_the_background(contended, references))
+        wait_until(lambda: waiters(contended) == 1)
+        db.session.execute(update_of("alice"))
+        return "both"
+
+    add_view(contended, "/both", view)
+    references = start(contended, "alice", "bob")
+    answer = contended.browser().get("/both")
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    receipt = revoking[0].result(10)
+    assert (receipt.ended, receipt.already_ended, receipt.finished) == (2, 0, True)
+    assert len(contended.events("session.revoked")) == 2
+
+
+def test_a_revocation_that_a_deadlock_ends_has_ended_nobody_and_is_resumed(contended: Site) -> None:
+    references = start(contended, "alice", "bob", "vera")
+    engine = contended.system.ledger.engine
+    with transaction(engine) as views, transaction(engine) as another:
+        views.execute(text("SET LOCAL deadlock_timeout = 20000"))
+        views.execute(update_of("vera"))
+        another.execute(update_of("bob"))
+        revoking = in_the_background(contended, references)
+        wait_until(lambda: waiters(contended) == 1)
+        wanting = in_background(lambda: views.execute(update_of("alice")))
+        wait_until(lambda: waiters(contended) == 2)
+        another.commit()
+        with pytest.raises(StoreUnavailable, match="waited too long for a lock"):
+            revoking.result(10)
+        wanting.result(10)
+    assert [row.ended_at for row in contended.rows()] == [None] * 3
+    assert contended.events("session.revoked") == []
+
+    assert resume(contended.system) == 1
+    assert {row.end_reason for row in contended.rows()} == {"revoked"}
+    assert len(contended.events("session.revoked")) == 3
+    assert resume(contended.system) == 0
