@@ -132,6 +132,20 @@ def test_at_a_limit_of_three_denying_refuses_the_fourth(make_site: MakeSite) -> 
     assert "3 sessions" in response.text
 
 
+def test_a_denial_is_no_failed_password(make_site: MakeSite, valkey: RedisServer) -> None:
+    """More denials than wrong passwords are allowed: the right password goes on being right."""
+    site = make_site(SESSION_LIMIT_POLICY="deny")
+    first = site.signed_in("alice")
+    away = site.browser(ip="198.51.100.7")
+    assert {away.sign_in("alice").status_code for _ in range(12)} == {409}
+    assert len(site.events("session.sign_in_denied")) == 12
+    assert site.events("session.sign_in_failed") == []
+    with valkey.client() as client:
+        assert client.keys("rollcall:throttle*") == []
+    first.sign_out()
+    assert away.sign_in("alice").status_code == 303
+
+
 def add_sign_in(site: Site) -> None:
     """Give the site a view that signs in whoever its address names, whoever is signed in already."""
 

@@ -4,6 +4,8 @@ from concurrent.futures import Future
 
 import pytest
 
+from app.audit.trail import Actor
+from app.auth.changes import disable_user, enable_user
 from app.columns import AnyRow
 from tests.processes.barrier import PATIENCE
 from tests.processes.conftest import Deployment
@@ -116,3 +118,24 @@ def test_a_sign_out_beats_a_request_of_the_same_browser_in_flight(
     assert in_flight.result(PATIENCE).cookies == {}
     assert is_nobody(deployment, old)
     assert_gone(deployment, row, mark)
+
+
+def test_a_disabled_users_request_in_flight_leaves_nothing(
+    deployment: Deployment, mark: str
+) -> None:
+    site = deployment.site
+    alice = deployment.entered("alice")
+    (row,) = site.live("alice")
+    in_flight = held(deployment, alice, "writes", mark)
+    door = deployment.barrier.arrived(mark)
+    try:
+        with site.app.app_context():
+            assert disable_user(row.user_id, actor=Actor.cli("tests")) == 1
+        assert is_nobody(deployment, alice)
+        door.open()
+        assert in_flight.result(PATIENCE).cookies == {}
+        assert is_nobody(deployment, alice)
+        assert_gone(deployment, row, mark)
+    finally:
+        with site.app.app_context():
+            enable_user(row.user_id, actor=Actor.cli("tests"))

@@ -49,6 +49,22 @@ def test_one_key_that_two_processes_change_takes_the_later_save(
     assert data_of(deployment, alice) == {"key": "slow"}
 
 
+@pytest.mark.parametrize(("kind", "status"), [("reads", 200), ("raises", 500), ("streams", 200)])
+def test_a_quick_write_survives_whatever_a_slow_request_does(
+    deployment: Deployment, mark: str, kind: str, status: int
+) -> None:
+    alice = deployment.entered("alice")
+    slow = alice.start(deployment.webs[0], f"/t/hold/{kind}?mark={mark}&door={mark}")
+    door = deployment.barrier.arrived(mark)
+    assert alice.get(deployment.webs[1], "/t/set/key?mark=quick").status == 200
+    door.open()
+    if kind == "streams":
+        deployment.barrier.arrived(mark).open()
+    assert slow.result(PATIENCE).status == status
+    wrote = {"reads": {}, "raises": {"before": mark, "after": mark}, "streams": {"before": mark}}
+    assert data_of(deployment, alice) == {"key": "quick"} | wrote[kind]
+
+
 @pytest.mark.admin
 def test_a_demotion_survives_a_stale_request_in_flight(deployment: Deployment, mark: str) -> None:
     site = deployment.site
