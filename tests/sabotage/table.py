@@ -371,4 +371,44 @@ TABLE = (
         "            pass\n",
         (node("sessions/test_revocation", "test_ones_own_session_is_held_back[sqlite]"),),
     ),
+    Sabotage(
+        1,
+        "a freeze of a user's sessions waits for a sign-in that has begun (PostgreSQL)",
+        f"{SESSIONS}/freeze.py",
+        "            tx.lock_users([targets.user_id])\n",
+        "            pass\n",
+        (
+            node(
+                "processes/test_races",
+                "test_an_act_ends_the_session_of_a_sign_in_that_was_about_to_commit"
+                "[postgresql-revoke_user]",
+            ),
+        ),
+    ),
+    Sabotage(
+        1,
+        "whom one cutoff denies, the next one does not spare",
+        f"{SESSIONS}/revocation.py",
+        "    if before is not None:\n",
+        "    if before is None:\n",
+        (
+            node(
+                "processes/test_bulks",
+                "test_signing_everyone_out_twice_at_once_lets_nobody_back_in[sqlite]",
+            ),
+        ),
+    ),
+    Sabotage(
+        13,
+        "overlapping revocations lock people in one order (PostgreSQL)",
+        f"{SESSIONS}/transaction.py",
+        "            .order_by(User.id)\n",
+        '            .order_by(__import__("sqlalchemy").func.random())\n',
+        (
+            node(
+                "processes/test_bulks",
+                "test_overlapping_revocations_in_opposite_orders_end_each_session_once[postgresql]",
+            ),
+        ),
+    ),
 )
