@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, cycle, islice
+from threading import Lock
 from typing import Any
 
 from flask import Flask
@@ -72,13 +73,17 @@ def obey(order: Order) -> Counter[str]:
 
 
 def _stop_once(site: Site, point: str, order: Order) -> None:
-    """Stand at the barrier when the first transaction begins ("begin"), or before its commit ("commit")."""
-    left = [point]
+    """Stand at the barrier when the first transaction begins ("begin"), or before its commit ("commit").
+
+    The process's other threads come no further than that either.
+    """
+    left, one_at_a_time = [point], Lock()
 
     def stop() -> None:
-        if left:
-            left.clear()
-            wait_at(order["barrier"], f"{order['name']}-{point}")
+        with one_at_a_time:
+            if left:
+                left.clear()
+                wait_at(order["barrier"], f"{order['name']}-{point}")
 
     engine = site.system.ledger.engine
     if point == "commit":

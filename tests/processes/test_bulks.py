@@ -92,7 +92,8 @@ def principal(site: Site, reference: str) -> Principal:
     (row,) = site.rows(UserSession.reference == reference)
     times = (row.started_at, row.stepped_up_at, row.last_seen_at)
     deadlines = (row.idle_expires_at, row.absolute_expires_at)
-    return Principal(row.user_id, row.name, Role.ADMIN, reference, *times, *deadlines)
+    asked_at = site.system.ledger.now()
+    return Principal(row.user_id, row.name, Role.ADMIN, reference, *times, *deadlines, asked_at)
 
 
 def test_overlapping_revocations_in_opposite_orders_end_each_session_once(
