@@ -6,7 +6,7 @@ from app.sessions import upkeep
 from tests.processes.conftest import PROCESSES, Square, holdings
 from tests.site import Site
 
-SIGN_INS = {"postgresql": 1000, "sqlite": 400}
+SIGN_INS = {"postgresql": 1000, "sqlite": 400, "mariadb": 200}
 REVOKES = 100
 
 
