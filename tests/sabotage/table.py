@@ -390,7 +390,7 @@ TABLE = (
         "whom one cutoff denies, the next one does not spare",
         f"{SESSIONS}/revocation.py",
         "    if before is not None:\n",
-        "    if before is None:\n",
+        "    if before is not None and not before:\n",
         (
             node(
                 "processes/test_bulks",
