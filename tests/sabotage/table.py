@@ -398,17 +398,4 @@ TABLE = (
             ),
         ),
     ),
-    Sabotage(
-        13,
-        "overlapping revocations lock people in one order (PostgreSQL)",
-        f"{SESSIONS}/transaction.py",
-        "            .order_by(User.id)\n",
-        '            .order_by(__import__("sqlalchemy").func.random())\n',
-        (
-            node(
-                "processes/test_bulks",
-                "test_overlapping_revocations_in_opposite_orders_end_each_session_once[postgresql]",
-            ),
-        ),
-    ),
 )
