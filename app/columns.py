@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BINARY,
     BigInteger,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -84,16 +85,23 @@ def _compared_by_code_point(element: CreateTable, compiler: DDLCompiler, **kw: A
 
 
 class clock(FunctionElement[datetime]):  # noqa: N801 - it reads as SQL
-    """The database's clock, `seconds` from now. It is never SQL's `now()`, which predates a lock wait."""
+    """The database's clock, `seconds` from now, or as many as a parameter of that name says.
+
+    It is never SQL's `now()`, which predates a lock wait.
+    """
 
     type = UtcDateTime()
     name = "clock"
     inherit_cache = True
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__(
-            bindparam(None, callable_=lambda: skew.seconds + seconds, type_=Double(), unique=True)
+    def __init__(self, seconds: float | str = 0.0) -> None:
+        fixed = 0.0 if isinstance(seconds, str) else seconds
+        offset: ColumnElement[float] = bindparam(
+            None, callable_=lambda: skew.seconds + fixed, type_=Double(), unique=True
         )
+        if isinstance(seconds, str):
+            offset += bindparam(seconds, type_=Double())
+        super().__init__(offset)
 
 
 @dataclass
@@ -124,11 +132,11 @@ def _mariadb(element: clock, compiler: SQLCompiler, **kw: Any) -> str:
 
 def sqlite_now(seconds: float) -> str:
     """Answer SQLite's `rollcall_now`, in the text form in which SQLAlchemy stores a time there."""
-    moment = datetime.now(UTC) + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    moment = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=seconds)
+    return moment.isoformat(" ", "microseconds")
 
 
-def now(seconds: float = 0.0) -> ScalarSelect[datetime]:
+def now(seconds: float | str = 0.0) -> ScalarSelect[datetime]:
     """Return the clock as a scalar subquery: read once a statement, so that an index can be used."""
     return select(clock(seconds)).scalar_subquery()
 

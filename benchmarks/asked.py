@@ -3,12 +3,9 @@
 `benchmarks.requests` calls it after the timing. Nothing here depends on the speed of the machine.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
-import psycopg
 import redis
 from flask import Flask
 from sqlalchemy import Engine
@@ -19,6 +16,7 @@ from benchmarks.calls import Ask, called, signed_in
 from benchmarks.figures import record
 from benchmarks.peers import PEERS, Place
 from benchmarks.tables import table
+from tests.sessions.helpers import traced
 
 READS = 20
 WARM_UP = 10
@@ -61,7 +59,7 @@ def _counted(peer: str, place: Place) -> dict[str, float]:
         for _ in range(WARM_UP):
             read()
         before = _commands(client)
-        with _traced(_engines(app)) as lines:
+        with traced(_engines(app)) as lines:
             for _ in range(READS):
                 read()
         commands = _commands(client) - before
@@ -85,23 +83,6 @@ def _engines(app: Flask) -> list[Engine]:
         system: Any = system_of(app)
         engines += [system.ledger.engine, system.stores["sql"]._engine]
     return engines
-
-
-@contextmanager
-def _traced(engines: Sequence[Engine]) -> Iterator[list[str]]:
-    """Have libpq write down each message of the connections that the engines' pools give out next."""
-    lines: list[str] = []
-    with tempfile.TemporaryFile("w+") as file:
-        for engine in engines:
-            with closing(engine.raw_connection()) as fairy:
-                driver: psycopg.Connection[Any] = fairy.driver_connection  # type: ignore[assignment]
-                driver.pgconn.trace(file.fileno())
-        yield lines
-        for engine in engines:
-            with closing(engine.raw_connection()) as fairy:
-                fairy.driver_connection.pgconn.untrace()  # type: ignore[union-attr]
-        file.seek(0)
-        lines += file.readlines()
 
 
 def _commands(client: Any) -> int:

@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from app.columns import AnyRow
+from app.sessions.ledger import OpenRow
 from app.sessions.payload import merge
 from app.sessions.store import DataKey, Saved, SessionStore, StoredSession, StoreUnavailable
 from app.sessions.stores import budget
@@ -37,7 +37,7 @@ class SessionData:
     `extend` says that this request moves the deadline, so the store's time left moves with it.
     """
 
-    def __init__(self, system: SessionSystem, row: AnyRow, *, extend: bool) -> None:
+    def __init__(self, system: SessionSystem, row: OpenRow, *, extend: bool) -> None:
         self._system = system
         self._row = row
         self._stored: StoredSession | None = None
@@ -91,13 +91,13 @@ class SessionData:
             seen, data, payload = self._onto_latest({}, data)
         elif payload == seen.payload:
             return Saved.SAVED
-        base = self._system.codec.decode(self._stored.payload) if self._stored else {}
         for _ in self._tries():
             if seen is None:
                 return Saved.GONE
             saved = self._store.save(self._key, payload, seen.version, self._ttl)
             if saved is not Saved.CONFLICT:
                 return saved
+            base = self._system.codec.decode(self._stored.payload) if self._stored else {}
             seen, _merged, payload = self._onto_latest(base, data)
         raise StoreUnavailable(self._row.store, "other requests kept changing this session")
 

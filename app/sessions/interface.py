@@ -26,13 +26,12 @@ from flask_session.base import ServerSideSession, ServerSideSessionInterface
 from app import metrics
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
-from app.columns import AnyRow
 from app.people.models import Role
 from app.sessions.clients import Client
 from app.sessions.data import DataMissing, SessionData
 from app.sessions.handles import handle_for, new_data_key, new_session_id
 from app.sessions.isolation import release_application
-from app.sessions.ledger import REQUEST_ID, EndedSession, Ledger, Principal
+from app.sessions.ledger import REQUEST_ID, EndedSession, Ledger, OpenRow, Principal
 from app.sessions.mapping import CSRF_KEY, LazyMapping
 from app.sessions.models import EndReason
 from app.sessions.purge import discard, purge
@@ -81,7 +80,7 @@ class RollcallSession(LazyMapping):
         super().__init__()
         self._app = app
         self._request = request
-        self._row: AnyRow | None = _UNASKED
+        self._row: OpenRow | None = _UNASKED
         self._principal: Principal | None = None
         self._ended_id: int | None = None
         self._data: SessionData | None = None
@@ -158,7 +157,7 @@ class RollcallSession(LazyMapping):
             metrics.add(metrics.UNKNOWN_IDS)
             unknown_id.send(self._app, handle=handle, actor=self._visitor())
 
-    def _be(self, row: AnyRow, *, fresh: bool = False) -> None:
+    def _be(self, row: OpenRow, *, fresh: bool = False) -> None:
         interval = self._system.policy.touch_interval
         due = touch_due(row.now, row.last_seen_at, interval) and not fresh
         self._touch_due = due and not _is_passive(self._app, self._request)
@@ -329,6 +328,8 @@ class RollcallSession(LazyMapping):
 
     def write_cookies(self, interface: "RollcallSessionInterface", response: Response) -> None:
         """Set or delete cookies: the session's by the response that made its id, and by no other."""
+        if self._new_id is None and not self._forget and not self._drop_visitor:
+            return
         attributes = interface.cookie_attributes(self._app)
         name = interface.get_cookie_name(self._app)
         if self._new_id is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import has_request_context, request
 from sqlalchemy import (
@@ -31,6 +31,7 @@ from app.sessions.counting import count
 from app.sessions.models import EndReason, UserAgent, UserSession
 from app.sessions.stores.breaker import Breaker
 from app.sessions.stores.engines import transaction
+from app.sessions.stores.statements import Statement
 from app.sessions.transaction import Transaction, cutoff_at, live
 
 REQUEST_ID = "rollcall.request_id"
@@ -80,30 +81,66 @@ class Principal:
         )
 
 
-_OPEN = (
-    select(
-        UserSession.id,
-        UserSession.user_id,
-        UserSession.reference,
-        UserSession.store,
-        UserSession.data_key,
-        UserSession.started_at,
-        UserSession.last_seen_at,
-        UserSession.idle_expires_at,
-        UserSession.absolute_expires_at,
-        UserSession.stepped_up_at,
-        UserSession.ended_at,
-        UserAgent.digest.label("user_agent_digest"),
-        User.name,
-        User.role,
-        clock().label("now"),
-        and_(live(), User.active).label("live"),
-    )
-    .join(User, User.id == UserSession.user_id)
-    .join(UserAgent, UserAgent.id == UserSession.user_agent_id)
-)
+class OpenRow(NamedTuple):
+    """What the live statement says about a row of the ledger, and the database's clock when it did."""
+
+    id: int
+    user_id: int
+    reference: str
+    store: str
+    data_key: str
+    started_at: datetime
+    last_seen_at: datetime
+    idle_expires_at: datetime
+    absolute_expires_at: datetime
+    stepped_up_at: datetime
+    user_agent_id: int
+    name: str
+    role: str
+    now: datetime
+    live: bool
+
+
+_OPEN = select(
+    UserSession.id,
+    UserSession.user_id,
+    UserSession.reference,
+    UserSession.store,
+    UserSession.data_key,
+    UserSession.started_at,
+    UserSession.last_seen_at,
+    UserSession.idle_expires_at,
+    UserSession.absolute_expires_at,
+    UserSession.stepped_up_at,
+    UserSession.user_agent_id,
+    User.name,
+    User.role,
+    clock().label("now"),
+    and_(live(), User.active).label("live"),
+).join(User, User.id == UserSession.user_id)
 _OPEN_BY_HANDLE = _OPEN.where(UserSession.handle == bindparam("handle"))
 _OPEN_BY_ID = _OPEN.where(UserSession.id == bindparam("id"))
+
+_TOUCH = (
+    update(UserSession)
+    .where(
+        UserSession.id
+        == select(UserSession.id)
+        .where(
+            UserSession.id == bindparam("row_id"), UserSession.last_seen_at <= now("before"), live()
+        )
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    .values(
+        last_seen_at=clock(),
+        idle_expires_at=clock("idle"),
+        ip=bindparam("seen_ip"),
+        ip_key=bindparam("seen_ip_key"),
+        user_agent_id=bindparam("seen_user_agent_id"),
+    )
+    .execution_options(synchronize_session=False)
+)
 
 _ENDED = (
     select(
@@ -153,6 +190,9 @@ class Ledger:
         self.engine = engine
         self.breaker = Breaker(DATABASE)
         self._user_agents: dict[bytes, int] = {}
+        self._open = Statement(engine, _OPEN_BY_HANDLE, OpenRow)
+        self._reopen = Statement(engine, _OPEN_BY_ID, OpenRow)
+        self._touch = Statement(engine, _TOUCH, tuple)
 
     def read(
         self, statement: Executable, parameters: dict[str, Any] | None = None
@@ -174,26 +214,35 @@ class Ledger:
             yield tx
         count(tx.events)
 
-    def open(self, handle: bytes) -> AnyRow | None:
+    def open(self, handle: bytes) -> OpenRow | None:
         """Return the row of a handle with its user, `now` and whether it is `live`: the live statement."""
-        return next(iter(self.read(_OPEN_BY_HANDLE, {"handle": handle})), None)
+        with self.breaker.answering("read"):
+            return self._open.first(handle=handle)
 
-    def reopen(self, row_id: int) -> AnyRow | None:
+    def reopen(self, row_id: int) -> OpenRow | None:
         """Ask again about a row that was live when the request began."""
-        return next(iter(self.read(_OPEN_BY_ID, {"id": row_id})), None)
+        with self.breaker.answering("read"):
+            return self._reopen.first(id=row_id)
 
-    def touch(self, row: AnyRow, idle: timedelta, interval: timedelta, client: Client) -> bool:
+    def touch(self, row: OpenRow, idle: timedelta, interval: timedelta, client: Client) -> bool:
         """Move the idle deadline of a row that is still live; False if it is not, or is locked.
 
         A changed client is recorded with it.
         """
         user_agent_id = self.user_agent_id(client.user_agent)
-        statement = _touch(row.id, idle, interval, client, user_agent_id)
-        if client.digest == row.user_agent_digest:
-            with self.breaker.answering("touch"), self.engine.connect() as connection:
-                return connection.execute(statement).rowcount == 1
+        parameters: dict[str, object] = {
+            "row_id": row.id,
+            "before": -interval.total_seconds(),
+            "idle": idle.total_seconds(),
+            "seen_ip": client.ip,
+            "seen_ip_key": client.ip_key,
+            "seen_user_agent_id": user_agent_id,
+        }
+        if user_agent_id == row.user_agent_id:
+            with self.breaker.answering("touch"):
+                return self._touch.count(**parameters) == 1
         with self.transaction() as tx:
-            if tx.connection.execute(statement).rowcount != 1:
+            if tx.connection.execute(_TOUCH, parameters).rowcount != 1:
                 return False
             event = Event(
                 Verb.CLIENT_CHANGED,
@@ -244,22 +293,3 @@ def _end_of(row: AnyRow) -> tuple[EndReason, datetime]:
     if row.absolute_expires_at <= row.idle_expires_at:
         return EndReason.ABSOLUTE_TIMEOUT, row.absolute_expires_at
     return EndReason.IDLE_TIMEOUT, row.idle_expires_at
-
-
-def _touch(
-    row_id: int, idle: timedelta, interval: timedelta, client: Client, user_agent_id: int
-) -> Executable:
-    due = and_(UserSession.id == row_id, UserSession.last_seen_at <= now(-interval.total_seconds()))
-    free = select(UserSession.id).where(due, live()).with_for_update(skip_locked=True)
-    return (
-        update(UserSession)
-        .where(UserSession.id == free.scalar_subquery())
-        .values(
-            last_seen_at=clock(),
-            idle_expires_at=clock(idle.total_seconds()),
-            ip=client.ip,
-            ip_key=client.ip_key,
-            user_agent_id=user_agent_id,
-        )
-        .execution_options(synchronize_session=False)
-    )

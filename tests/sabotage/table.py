@@ -191,8 +191,8 @@ TABLE = (
         7,
         "activity leaves the absolute deadline alone",
         f"{SESSIONS}/ledger.py",
-        "            idle_expires_at=clock(idle.total_seconds()),\n",
-        "            idle_expires_at=clock(idle.total_seconds()), absolute_expires_at=clock(43200),\n",
+        '        idle_expires_at=clock("idle"),\n',
+        '        idle_expires_at=clock("idle"), absolute_expires_at=clock(43200),\n',
         (
             node(
                 "sessions/test_timeouts",

@@ -1,8 +1,9 @@
 """What the session layer's tests share: views of their own, and counters of what a request asks for."""
 
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,21 +63,70 @@ def counted(site: Site, valkey: RedisServer | None = None) -> Iterator[Calls]:
         (site.system.stores["sql"]._engine, calls.sql_store),  # type: ignore[attr-defined]
         (application, calls.application),
     ]
-    listeners = []
-    for engine, seen in engines:
+    with ExitStack() as stack:
+        for engine, seen in engines:
+            stack.enter_context(_statements(engine, seen))
+        calls.redis = stack.enter_context(counted_on_valkey(valkey))
+        yield calls
 
-        def note(_c: Any, _cursor: Any, statement: str, *_: Any, seen: list[str] = seen) -> None:
+
+@contextmanager
+def _statements(engine: Engine, seen: list[str]) -> Iterator[None]:
+    """Note what SQLite itself says it runs, on each connection that the engine gives out."""
+
+    def note(statement: str) -> None:
+        if not statement.startswith("PRAGMA busy_timeout"):
             seen.append(statement)
 
-        event.listen(engine, "before_cursor_execute", note)
-        listeners.append((engine, note))
+    def given(connection: Any, *_: object) -> None:
+        connection.set_trace_callback(note)
+
+    def returned(connection: Any, *_: object) -> None:
+        if connection is not None:
+            connection.set_trace_callback(None)
+
+    event.listen(engine, "checkout", given)
+    event.listen(engine, "checkin", returned)
+    try:
+        yield
+    finally:
+        event.remove(engine, "checkout", given)
+        event.remove(engine, "checkin", returned)
+
+
+@contextmanager
+def traced(engines: Sequence[Engine]) -> Iterator[list[str]]:
+    """Yield a list that has, after the block, each message on PostgreSQL's connections, by libpq's word.
+
+    It traces the connection that each engine's pool gives out next: use it where requests run one by one.
+    """
+    lines: list[str] = []
+    with tempfile.TemporaryFile("w+") as file:
+        _trace(engines, lambda connection: connection.trace(file.fileno()))
+        try:
+            yield lines
+        finally:
+            _trace(engines, lambda connection: connection.untrace())
+        file.seek(0)
+        lines += file.readlines()
+
+
+def _trace(engines: Sequence[Engine], switch: Callable[[Any], None]) -> None:
+    for engine in engines:
+        with closing(engine.raw_connection()) as connection:
+            driver: Any = connection.driver_connection
+            switch(driver.pgconn)
+
+
+@contextmanager
+def counted_on_valkey(valkey: RedisServer | None) -> Iterator[Counter[str]]:
+    """Count the commands that the block sends to Valkey, by its own count."""
+    counts: Counter[str] = Counter()
     before = _commands(valkey)
     try:
-        yield calls
+        yield counts
     finally:
-        calls.redis.update(_commands(valkey) - before)
-        for engine, note in listeners:
-            event.remove(engine, "before_cursor_execute", note)
+        counts.update(_commands(valkey) - before)
 
 
 def _commands(valkey: RedisServer | None) -> Counter[str]:

@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
-    BindParameter,
     Column,
     ColumnElement,
     Delete,
-    Double,
     Engine,
     LargeBinary,
     MetaData,
@@ -28,9 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 
-from app.columns import FixedBinary, UtcDateTime, clock, now, skew
+from app.columns import FixedBinary, UtcDateTime, clock, now
 from app.sessions.store import DataKey, Saved, SessionExists, StoredSession, Version
 from app.sessions.stores.breaker import Breaker
+from app.sessions.stores.statements import Statement
 
 VERSION_BYTES = 8
 CHUNK = 500
@@ -38,18 +37,6 @@ CHUNK = 500
 
 EXPIRED_BATCH = 1000
 """Expired rows that one statement deletes, so that nobody waits long for its locks."""
-
-
-class clock_in(clock):  # noqa: N801 - it reads as SQL, like clock
-    """The database's clock, as many seconds from now as a statement's parameter says."""
-
-    inherit_cache = True
-
-    def __init__(self, seconds: BindParameter[float]) -> None:
-        offset: BindParameter[float] = bindparam(
-            None, callable_=lambda: skew.seconds, type_=Double(), unique=True
-        )
-        super(clock, self).__init__(offset + seconds)
 
 
 def payload_table(name: str, metadata: MetaData) -> Table:
@@ -88,11 +75,14 @@ class SqlStore:
         row = table.c
         key = row.data_key == bindparam("key")
         live = row.expires_at > clock()
-        extended = clock_in(bindparam("seconds", type_=Double()))
-        self._load = select(row.payload, row.version).where(key, live)
-        self._extend = update(table).where(key, live).values(expires_at=extended)
-        if engine.dialect.update_returning:
-            self._load_extended = self._extend.returning(row.payload, row.version)
+        extended = clock("seconds")
+        payload = select(row.payload, row.version).where(key, live)
+        extend = update(table).where(key, live).values(expires_at=extended)
+        self._load = Statement(engine, payload, _stored)
+        self._extend = Statement(engine, extend, _stored)
+        self._extend_and_load = Statement(
+            engine, extend.returning(row.payload, row.version), _stored
+        )
         self._create = insert(table).values(
             data_key=bindparam("key"),
             payload=bindparam("new_payload", type_=LargeBinary()),
@@ -104,9 +94,9 @@ class SqlStore:
             "payload": bindparam("new_payload", type_=LargeBinary()),
             "version": bindparam("new_version", type_=row.version.type),
         }
-        self._save = update(table).where(key, live, unchanged).values(replaced)
-        self._save_extended = self._save.values(expires_at=extended)
-        self._exists = select(row.version).where(key, live)
+        save = update(table).where(key, live, unchanged).values(replaced)
+        self._save = Statement(engine, save, tuple)
+        self._save_extended = Statement(engine, save.values(expires_at=extended), tuple)
         among = row.data_key.in_(bindparam("keys", expanding=True))
         self._delete = self._in_key_order(table, among, live)
         self._present = select(row.data_key, row.expires_at, clock()).where(among, live)
@@ -130,17 +120,14 @@ class SqlStore:
 
     def load(self, key: DataKey, *, extend_to: timedelta | None = None) -> StoredSession | None:
         """Read a payload; with `extend_to` by UPDATE RETURNING, two statements on MariaDB."""
-        parameters: dict[str, object] = {"key": key}
-        with self.breaker.answering("load"), self._engine.connect() as connection:
-            statement = self._load
-            if extend_to is not None:
-                parameters["seconds"] = extend_to.total_seconds()
-                if self._engine.dialect.update_returning:
-                    statement = self._load_extended  # type: ignore[assignment]
-                else:
-                    connection.execute(self._extend, parameters)
-            row = connection.execute(statement, parameters).one_or_none()
-        return None if row is None else StoredSession(bytes(row.payload), Version(row.version))
+        with self.breaker.answering("load"):
+            if extend_to is None:
+                return self._load.first(key=key)
+            seconds = extend_to.total_seconds()
+            if self._engine.dialect.update_returning:
+                return self._extend_and_load.first(key=key, seconds=seconds)
+            self._extend.count(key=key, seconds=seconds)
+            return self._load.first(key=key)
 
     def create(self, key: DataKey, payload: bytes, ttl: timedelta) -> None:
         """Write a payload under a free key. Raises SessionExists, over an expired row too."""
@@ -158,10 +145,10 @@ class SqlStore:
         if ttl is not None:
             statement = self._save_extended
             parameters["seconds"] = ttl.total_seconds()
-        with self.breaker.answering("save"), self._engine.connect() as connection:
-            if connection.execute(statement, parameters).rowcount:
+        with self.breaker.answering("save"):
+            if statement.count(**parameters):
                 return Saved.SAVED
-            held = connection.execute(self._exists, {"key": key}).one_or_none()
+            held = self._load.first(key=key)
         return Saved.GONE if held is None else Saved.CONFLICT
 
     def delete(self, keys: Sequence[DataKey]) -> int:
@@ -195,6 +182,10 @@ class SqlStore:
     def close(self) -> None:
         """Close the engine's connections."""
         self._engine.dispose()
+
+
+def _stored(payload: bytes, version: bytes) -> StoredSession:
+    return StoredSession(payload, Version(version))
 
 
 def _written(key: DataKey, payload: bytes) -> dict[str, object]:
