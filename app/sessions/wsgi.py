@@ -1,9 +1,7 @@
 """Give each request its budget of waiting, around everything else that the application does."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
-
-from werkzeug.wsgi import ClosingIterator
 
 from app.sessions.stores import budget
 
@@ -24,27 +22,30 @@ class Deadline:
             left = budget.remaining() or 0.0
         finally:
             budget.clear()
-        close = getattr(body, "close", None)
-        return ClosingIterator(
-            self._chunks(body, left), [] if close is None else [self._held(close)]
-        )
+        return _Body(body, left, self._seconds)
 
-    def _chunks(self, body: Iterable[bytes], left: float) -> Iterator[bytes]:
-        chunks = iter(body)
-        while True:
-            with budget.limit(left):
-                try:
-                    chunk = next(chunks)
-                except StopIteration:
-                    return
-            yield chunk
-            left = self._seconds
 
-    def _held(self, close: Callable[[], None]) -> Callable[[], None]:
-        """Hold the end of the request, which hands connections back, to a budget too."""
+class _Body:
+    """An answer whose chunks, and whose end, which hands connections back, are held to a budget each."""
 
-        def held() -> None:
+    __slots__ = ("_body", "_chunks", "_left", "_seconds")
+
+    def __init__(self, body: Iterable[bytes], left: float, seconds: float) -> None:
+        self._body = body
+        self._chunks = iter(body)
+        self._left = left
+        self._seconds = seconds
+
+    def __iter__(self) -> "_Body":
+        return self
+
+    def __next__(self) -> bytes:
+        with budget.limit(self._left):
+            chunk = next(self._chunks)
+        self._left = self._seconds
+        return chunk
+
+    def close(self) -> None:
+        if (close := getattr(self._body, "close", None)) is not None:
             with budget.limit(self._seconds):
                 close()
-
-        return held

@@ -33,15 +33,15 @@ class _Budget:
     def charge(self, seconds: float) -> None:
         self._left -= seconds
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def begin(self) -> bool:
+        """Begin to wait; False inside another wait, which is charged."""
         if self._since is not None:
-            yield
-            return
+            return False
         self._since = monotonic()
-        try:
-            yield
-        finally:
+        return True
+
+    def end(self) -> None:
+        if self._since is not None:
             self._left -= monotonic() - self._since
             self._since = None
 
@@ -59,14 +59,19 @@ def clear() -> None:
     _budget.set(None)
 
 
-@contextmanager
-def limit(seconds: float | None) -> Iterator[None]:
+class limit:  # noqa: N801 - it reads as a verb
     """Hold the block to a budget of its own, in seconds of waiting; None lifts it for the block."""
-    token = _budget.set(None if seconds is None else _Budget(seconds))
-    try:
-        yield
-    finally:
-        _budget.reset(token)
+
+    __slots__ = ("_outer", "_own")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._own = None if seconds is None else _Budget(seconds)
+
+    def __enter__(self) -> None:
+        self._outer = _budget.set(self._own)
+
+    def __exit__(self, *_: object) -> None:
+        _budget.reset(self._outer)
 
 
 @contextmanager
@@ -99,15 +104,21 @@ def charge(seconds: float) -> None:
         budget.charge(seconds)
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
-    """Charge the block's duration to the budget. Blocks may nest; the outermost one is charged."""
-    budget = _budget.get()
-    if budget is None:
-        yield
-        return
-    with budget.waiting():
-        yield
+class waiting:  # noqa: N801 - it reads as a verb
+    """Charge the block's duration to the budget. Blocks may nest; the outermost one is charged.
+
+    A class, like `limit`: a generator's context costs several times as much, and a request has many.
+    """
+
+    __slots__ = ("_charged",)
+
+    def __enter__(self) -> None:
+        budget = _budget.get()
+        self._charged = budget if budget is not None and budget.begin() else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._charged is not None:
+            self._charged.end()
 
 
 def timeout(at_most: float) -> float:

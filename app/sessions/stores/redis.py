@@ -6,7 +6,6 @@ as it is. It never runs KEYS or SCAN: which sessions exist is the ledger's to sa
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha1
 from typing import Any
@@ -60,7 +59,7 @@ class RedisStore:
 
     def load(self, key: DataKey, *, extend_to: timedelta | None = None) -> StoredSession | None:
         """Read a payload, with `extend_to` by GETEX."""
-        with self.breaker.answering("load"), _foreign_values():
+        with self.breaker.answering("load"), _ForeignValues():
             if extend_to is None:
                 value = self._client.get(self._name(key))
             else:
@@ -86,7 +85,7 @@ class RedisStore:
             _new_value(payload),
             "" if ttl is None else _milliseconds(ttl),
         )
-        with self.breaker.answering("save"), _foreign_values():
+        with self.breaker.answering("save"), _ForeignValues():
             try:
                 answer = self._client.evalsha(_SAVE_DIGEST, 1, *arguments)
             except NoScriptError:
@@ -135,15 +134,15 @@ _ABSENT = -2
 """PTTL's answer for a key that does not exist."""
 
 
-@contextmanager
-def _foreign_values() -> Iterator[None]:
+class _ForeignValues:
     """Call a value of another type, which is none of ours, a damaged payload."""
-    try:
-        yield
-    except ResponseError as error:
-        if str(error).startswith("WRONGTYPE"):
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
             raise UnreadablePayload("the key holds no string") from error
-        raise
 
 
 def _new_value(payload: bytes) -> bytes:
