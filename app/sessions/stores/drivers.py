@@ -4,6 +4,7 @@
 pool can never give it out again with an answer still to come.
 """
 
+import math
 import sqlite3
 from typing import Any, Self, TypeVar
 
@@ -13,6 +14,7 @@ from psycopg import waiting
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo
 from psycopg.errors import _WaitTimeout
+from psycopg.pq import TransactionStatus
 from pymysql.constants import CR, SERVER_STATUS  # type: ignore[import-untyped]
 
 from app.columns import sqlite_now
@@ -28,6 +30,9 @@ LONGEST_WAIT = 3600.0
 
 LONGEST_BUSY_WAIT = 30.0
 """Seconds that SQLite waits for another writer where no budget is set."""
+
+_BUSY_STEP = 10
+"""Milliseconds by which SQLite may wait longer than what is left."""
 
 _INTERVAL = 0.1
 
@@ -84,6 +89,11 @@ class PostgresConnection(psycopg.Connection[Any]):
                 gen.close()
                 self.close()
                 raise _postgres_timeout() from error
+
+    def rollback(self) -> None:
+        """End a transaction, if there is one: SQLAlchemy asks for it after reads as well."""
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().rollback()
 
 
 def _postgres_timeout() -> psycopg.OperationalError:
@@ -186,10 +196,10 @@ class SqliteConnection(sqlite3.Connection):
             super().commit()
 
     def bound_busy_wait(self) -> None:
-        """Let SQLite's busy handler wait for what is left, in whole milliseconds."""
+        """Let SQLite's busy handler wait for what is left, in steps: telling it is a statement too."""
         left = budget.remaining()
         longest = LONGEST_BUSY_WAIT if left is None else min(left, LONGEST_BUSY_WAIT)
-        milliseconds = int(1000 * longest)
+        milliseconds = _BUSY_STEP * math.ceil(1000 * longest / _BUSY_STEP)
         if milliseconds != self._busy_timeout:
             self._busy_timeout = milliseconds
             super().cursor().execute(f"PRAGMA busy_timeout = {milliseconds}").close()
