@@ -156,6 +156,18 @@ class SentinelTlsConnection(BudgetConnection, SentinelManagedSSLConnection):
     """The same over TLS."""
 
 
+class BudgetClient(redis.Redis):
+    """A client that sends a command and reads its answer: redis-py's retries are off, its statistics unread."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        connection: Any = self.connection_pool.get_connection()
+        try:
+            connection.send_command(*args)
+            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+        finally:
+            self.connection_pool.release(connection)
+
+
 _KINDS: dict[type, type[BudgetConnection]] = {
     redis.Connection: TcpConnection,
     redis.SSLConnection: TlsConnection,
@@ -204,10 +216,10 @@ def redis_client(
         sentinels = Sentinels([asked(address) for address in parsed.addresses])
         pool: Any = _SentinelPool
         options |= common | {"connection_class": _SENTINEL_KINDS[kind]}
-        return redis.Redis.from_pool(pool(parsed.service, sentinels, **options))
-    return redis.Redis.from_pool(ConnectionPool(connection_class=kind, **options | common))
+        return BudgetClient.from_pool(pool(parsed.service, sentinels, **options))
+    return BudgetClient.from_pool(ConnectionPool(connection_class=kind, **options | common))
 
 
 def _client_at(address: Address, **options: Any) -> redis.Redis:
     host, port = address
-    return redis.Redis.from_pool(ConnectionPool(host=host, port=port, **options))
+    return BudgetClient.from_pool(ConnectionPool(host=host, port=port, **options))
