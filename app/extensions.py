@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NoReturn
 
-from flask import Flask, Response, g, session
+from flask import Flask, Response, current_app, g, request, session
 from flask_babel import Babel
 from flask_login import LoginManager, current_user, user_logged_out
 from flask_migrate import Migrate
@@ -38,6 +38,14 @@ class LedgerLoginManager(LoginManager):  # type: ignore[misc]
         return response
 
 
+class LateCSRFProtect(CSRFProtect):  # type: ignore[misc]
+    """Flask-WTF's protection, which looks for exemptions only where there is something to protect."""
+
+    def protect(self, apply_exemptions: bool = False) -> None:
+        if request.method in current_app.config["WTF_CSRF_METHODS"]:
+            super().protect(apply_exemptions)
+
+
 def _refuse_logout(*_: object, **__: object) -> NoReturn:
     raise RuntimeError(
         "flask_login.logout_user() ends no session here: call app.auth.sign_in.sign_out()"
@@ -47,7 +55,7 @@ def _refuse_logout(*_: object, **__: object) -> NoReturn:
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
 login_manager = LedgerLoginManager()
-csrf = CSRFProtect()
+csrf = LateCSRFProtect()
 babel = Babel()
 
 

@@ -6,11 +6,12 @@ Nothing in here looks at the session but through the pages' own views.
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 from flask import Flask, Response, current_app, jsonify, request, url_for
 from flask.globals import request_ctx
@@ -27,6 +28,10 @@ from app.sessions.system import system
 
 _YEAR = 365 * 24 * 3600
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,36}")
+_CACHED = "rollcall.cached"
+"""The key in the WSGI environment under which the Cache-Control of a static file is found."""
+
+App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 _CSP = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
@@ -50,8 +55,8 @@ def init_app(app: Flask) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=0, x_port=0, x_prefix=0
         )
-    app.before_request(_name_request)
-    app.after_request(_set_headers)
+    app.wsgi_app = Headed(app, app.wsgi_app)  # type: ignore[method-assign]
+    app.view_functions["static"] = _cached(app.view_functions["static"])
     app.context_processor(_page_values)
     app.jinja_env.globals["asset"] = asset
     filters.init_app(app)
@@ -71,26 +76,50 @@ def _digest(path: Path, _modified: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def _name_request() -> None:
-    """Give the request an id: the trusted proxy's if it sent a plausible one, or a new one."""
-    sent = request.headers.get("X-Request-ID", "") if current_app.config["TRUSTED_PROXIES"] else ""
-    request.environ[REQUEST_ID] = sent if _REQUEST_ID.fullmatch(sent) else str(uuid4())
+class Headed:
+    """WSGI middleware: the request's id, the security headers, and no caching (ASVS 14.3.2).
+
+    It goes around Flask, so that every response has them, however it came about.
+    """
+
+    def __init__(self, app: Flask, wsgi_app: App) -> None:
+        self._app = wsgi_app
+        self._trusts = bool(app.config["TRUSTED_PROXIES"])
+        fixed = dict(_HEADERS)
+        if app.config["ROLLCALL_ENV"] != "development":
+            fixed["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+        self._fixed = list(fixed.items())
+        self._names = {name.lower() for name in fixed} | {"cache-control"}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ[REQUEST_ID] = request_id = self._id(environ)
+
+        def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            cached = environ.get(_CACHED, "no-store")
+            others = [each for each in headers if each[0].lower() not in self._names]
+            ours = [("X-Request-ID", request_id), ("Cache-Control", cached)]
+            return start_response(status, others + self._fixed + ours, *rest)
+
+        return self._app(environ, begin)
+
+    def _id(self, environ: dict[str, Any]) -> str:
+        """Return the trusted proxy's id for a request if it sent a plausible one, or a new one."""
+        sent = str(environ.get("HTTP_X_REQUEST_ID", "")) if self._trusts else ""
+        return sent if _REQUEST_ID.fullmatch(sent) else token_hex(16)
 
 
-def _set_headers(response: Response) -> Response:
-    """Add the security headers; forbid caching of all but static files (ASVS 14.3.2)."""
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    if current_app.config["ROLLCALL_ENV"] != "development":
-        response.headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-    if request_id := request.environ.get(REQUEST_ID):
-        response.headers["X-Request-ID"] = request_id
-    if request.endpoint == "static" and response.status_code in (200, 304):
-        age = _YEAR if "v" in request.args else 300
-        response.headers["Cache-Control"] = f"public, max-age={age}" + ", immutable" * (age > 300)
-    else:
-        response.headers["Cache-Control"] = "no-store"
-    return response
+def _cached(static: Callable[..., Any]) -> Callable[..., Response]:
+    """Let browsers keep what the view of static files returns: for long if its address has its hash."""
+
+    def cached(filename: str) -> Response:
+        response: Response = static(filename=filename)
+        if response.status_code in (200, 304):
+            age = _YEAR if "v" in request.args else 300
+            immutable = ", immutable" * (age > 300)
+            request.environ[_CACHED] = f"public, max-age={age}{immutable}"
+        return response
+
+    return cached
 
 
 def _page_values() -> dict[str, Any]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, redirect, render_template, request, url_for
+from flask import Flask, Request, current_app, g, redirect, render_template, request, url_for
+from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import validate_csrf
 from werkzeug.exceptions import BadRequest, Forbidden
@@ -67,10 +68,7 @@ def require_step_up() -> None:
 
 def init_app(app: Flask) -> None:
     """Check the rule of every request; call it before CSRFProtect is bound."""
-    app.before_request(_refuse_nul)
-    app.before_request(_refuse_cross_site)
-    app.before_request(_answer_overtaken)
-    app.before_request(_check_rule)
+    app.before_request(_check)
     app.register_error_handler(StepUpRequired, _ask_password)
     app.register_error_handler(SessionEnded, _answer_ended)
 
@@ -87,17 +85,29 @@ def rule_of(app: Flask, endpoint: str) -> Permission | None:
     return rule
 
 
-def _refuse_nul() -> None:
+def _check() -> ResponseReturnValue | None:
+    """Look at a request in this order; the first that has an answer gives it."""
+    # Not by the proxy: every request comes here, and each look through it costs.
+    asked = request_ctx.request
+    _refuse_nul(asked)
+    if asked.method not in _SAFE:
+        _refuse_cross_site()
+        if (answer := _answer_overtaken()) is not None:
+            return answer
+    return _check_rule(asked)
+
+
+def _refuse_nul(asked: Request) -> None:
     """Refuse a NUL in path, query or form: PostgreSQL holds no such text, and nobody types one."""
-    given = (part for pair in request.values.items(multi=True) for part in pair)
-    if any("\0" in part for part in (request.path, *given)):
+    parts: list[Any] = [asked.path]
+    if asked.query_string or asked.method != "GET":
+        parts += [part for pair in asked.values.items(multi=True) for part in pair]
+    if any("\0" in part for part in parts):
         raise BadRequest
 
 
 def _refuse_cross_site() -> None:
     """Refuse a change that another site asks for; with both headers absent the token decides."""
-    if request.method in _SAFE:
-        return
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     if (origin is not None and not _is_ours(origin)) or site not in ("same-origin", "none"):
@@ -125,7 +135,7 @@ def _answer_overtaken() -> ResponseReturnValue | None:
 
     Neither changes anything, so both are safe to answer before the token is looked at.
     """
-    if request.method in _SAFE or request.endpoint is None:
+    if request.endpoint is None:
         return None
     signed_in = session.principal is not None
     if request.endpoint == "auth.submit_login":
@@ -166,11 +176,11 @@ def _tell_reason() -> ResponseReturnValue:
     return render_template("auth/ended.html", ended=ended), 401
 
 
-def _check_rule() -> ResponseReturnValue | None:
-    if request.endpoint is None or request.method == "OPTIONS":
+def _check_rule(asked: Request) -> ResponseReturnValue | None:
+    if asked.endpoint is None or asked.method == "OPTIONS":
         return None
     try:
-        rule = rule_of(current_app, request.endpoint)
+        rule = rule_of(current_app, asked.endpoint)
     except LookupError as error:
         current_app.logger.error("route_without_rule %s", error)
         raise Forbidden(str(error) if _is_development() else None) from None
