@@ -18,9 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Row,
-    ScalarSelect,
     bindparam,
-    select,
 )
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.compiler import compiles
@@ -136,9 +134,29 @@ def sqlite_now(seconds: float) -> str:
     return moment.isoformat(" ", "microseconds")
 
 
-def now(seconds: float | str = 0.0) -> ScalarSelect[datetime]:
-    """Return the clock as a scalar subquery: read once a statement, so that an index can be used."""
-    return select(clock(seconds)).scalar_subquery()
+class now(clock):  # noqa: N801 - it reads as SQL, like clock
+    """The clock, read once a statement and not once a row, so that an index can be used.
+
+    On PostgreSQL it is when the statement began and no subquery: the planner knows how many rows that is.
+    """
+
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _postgresql_once(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return _postgresql(element, compiler, **kw).replace("clock_timestamp", "statement_timestamp")
+
+
+@compiles(now, "sqlite")
+def _sqlite_once(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT {_sqlite(element, compiler, **kw)})"
+
+
+@compiles(now, "mysql")
+@compiles(now, "mariadb")
+def _mariadb_once(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT {_mariadb(element, compiler, **kw)})"
 
 
 Id = BigInteger().with_variant(Integer(), "sqlite")

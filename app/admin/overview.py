@@ -64,6 +64,7 @@ def show() -> ResponseReturnValue:
             revoked_last_day=revoked,
             unavailable=[answer.name for answer in answers if not answer.reachable],
         )
+    counted = live.total <= counts.MOST_OVER_LIMIT
     checks = [
         *(words.store_check(answer) for answer in answers),
         *(words.alarm_check(alarm) for alarm in counts.alarms()),
@@ -71,7 +72,7 @@ def show() -> ResponseReturnValue:
         words.overdue_check(overdue),
         words.purge_check(sum(counts.purges_waiting().values())),
         words.unfinished_check(counts.unfinished_revocations()),
-        words.limit_check(counts.users_over_limit()),
+        *([words.limit_check(counts.users_over_limit())] if counted else []),
     ]
     shown = [check for check in checks if check]
     troubled = sum(check.kind != "good" for check in shown)
@@ -82,13 +83,7 @@ def show() -> ResponseReturnValue:
             {
                 "label": _("Signed in now"),
                 "value": live.total,
-                "note": ngettext(
-                    "%(users)s user, %(active)s active in 5 min",
-                    "%(users)s users, %(active)s active in 5 min",
-                    users,
-                    users=number(users),
-                    active=number(live.active),
-                ),
+                "note": _signed_in(users, live.active),
                 "href": url_for("admin.sessions.index"),
             },
             {
@@ -113,6 +108,18 @@ def show() -> ResponseReturnValue:
         checks=shown,
         actions=system.ledger.read(_LAST_ACTIONS),
         now=system.ledger.now(),
+    )
+
+
+def _signed_in(users: int | None, active: int) -> str:
+    if users is None:
+        return _("%(active)s active in 5 min", active=number(active))
+    return ngettext(
+        "%(users)s user, %(active)s active in 5 min",
+        "%(users)s users, %(active)s active in 5 min",
+        users,
+        users=number(users),
+        active=number(active),
     )
 
 

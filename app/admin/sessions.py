@@ -17,11 +17,11 @@ from app.people.models import Permission, Role
 from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.rows import SessionRow, get, value_names
 from app.sessions.search import (
-    LONGEST_PAGE,
     SessionPage,
     find,
     ids_matching,
     of_user,
+    walk,
 )
 from app.sessions.system import system
 from app.texts import gettext as _
@@ -127,12 +127,8 @@ def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
 
 def _batches(where: SessionFilter, after: str | None) -> Iterator[list[dict[str, object]]]:
     """Yield all that match, a page at a time."""
-    while True:
-        page = find(where, limit=LONGEST_PAGE, after=after)
-        yield [session_record(row) for row in page.rows]
-        after = page.next
-        if after is None:
-            return
+    for rows in walk(where, after):
+        yield [session_record(row) for row in rows]
 
 
 def _chips(query: dict[str, Any], counts: LiveCounts) -> list[dict[str, Any]]:

@@ -12,13 +12,14 @@ from ipaddress import ip_network
 from typing import Any, Self
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, null, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.columns import now
 from app.people.models import Role, User
 from app.people.names import name_key
 from app.sessions.clients import ip_key
+from app.sessions.handles import REFERENCE_LENGTH
 from app.sessions.models import EndReason, RevocationReason, UserAgent, UserSession
 from app.sessions.system import system
 from app.sessions.tokens import BadSearch, fields_of, text_of, words_of
@@ -118,7 +119,7 @@ class SessionFilter:
         return bool(self.to_query())
 
     def clause(self) -> ColumnElement[bool]:
-        """Return the filter as one SQL predicate over user_sessions joined with users."""
+        """Return the filter as one SQL predicate over user_sessions alone: counting needs no join."""
         parts = [live() if self.state == "live" else UserSession.ended_at.is_not(None)]
         for name, clause in _CLAUSES.items():
             if (value := getattr(self, name)) is not None:
@@ -202,10 +203,30 @@ def _word(text: str) -> ColumnElement[bool]:
     try:
         return _in_network(text)
     except FilterError:
-        return or_(
-            User.name_key.startswith(name_key(text), autoescape=True),
-            UserSession.reference == text.casefold(),
-        )
+        pass
+    begins = User.name_key.startswith(name_key(text), autoescape=True)
+    if len(text) != REFERENCE_LENGTH:
+        return _of_user(begins)
+    theirs = select(UserSession.id).join(User, User.id == UserSession.user_id).where(begins)
+    named = select(UserSession.id).where(UserSession.reference == text.casefold())
+    return UserSession.id.in_(theirs.union_all(named))
+
+
+def _user(name: str) -> ColumnElement[bool]:
+    found = select(User.id).where(User.name_key == name_key(name))
+    return UserSession.user_id == found.scalar_subquery()
+
+
+def _role(role: str) -> ColumnElement[bool]:
+    """Match the sessions of a role. Staff are few: members are all who are none of them."""
+    if Role(role).is_staff:
+        return _of_user(User.role == role)
+    return ~_of_user(User.role != role)
+
+
+def _of_user(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    whose = select(null()).select_from(User).where(User.id == UserSession.user_id, condition)
+    return exists(whose).correlate(UserSession)
 
 
 _CHECKS: dict[str, Callable[[str, str], object]] = {
@@ -220,11 +241,11 @@ _CHECKS: dict[str, Callable[[str, str], object]] = {
 }
 
 _CLAUSES: dict[str, Callable[[Any], ColumnElement[bool]]] = {
-    "user": lambda name: User.name_key == name_key(name),
+    "user": _user,
     "user_id": lambda user_id: UserSession.user_id == user_id,
     "ip": _in_network,
     "store": lambda name: UserSession.store == name,
-    "role": lambda role: User.role == role,
+    "role": _role,
     "client": _client,
     "reference": lambda reference: UserSession.reference == reference.casefold(),
     "idle": partial(_passed, UserSession.last_seen_at),

@@ -9,6 +9,8 @@ _ID_BYTES = 32
 _ID_LENGTH = 43
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
+REFERENCE_LENGTH = 10
+
 
 def new_session_id() -> str:
     """Return 256 random bits as 43 URL-safe characters (ASVS 7.2.2 and 7.2.3)."""
@@ -29,4 +31,4 @@ def new_data_key() -> DataKey:
 
 def new_reference() -> str:
     """Return a session's public name: 10 base32 characters, 50 random bits."""
-    return "".join(secrets.choice(_BASE32) for _ in range(10))
+    return "".join(secrets.choice(_BASE32) for _ in range(REFERENCE_LENGTH))

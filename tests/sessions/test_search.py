@@ -327,3 +327,20 @@ def test_list_count_export_and_revocation_mean_the_same_sessions(long_day: Site)
                 assert frozen.size == len(ids)
 
     agree()
+
+
+def test_of_very_many_sessions_a_list_does_not_say_how_many_users_they_are(
+    any_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = any_site.signed_in("ada")
+    start(any_site, "alice", "bob")
+    monkeypatch.setattr("app.sessions.search.MOST_OF_USERS", 2)
+    monkeypatch.setattr("app.sessions.freeze.MOST_OF_USERS", 2)
+    with commanding(any_site):
+        page = find(SessionFilter())
+        few = find(SessionFilter(store="redis"))
+    assert (page.total, page.users) == (3, None)
+    assert (few.total, few.users) == (2, 2)
+    assert "3 signed-in sessions.<" in ada.get("/admin/sessions").text
+    assert "2 signed-in sessions of 2 users." in ada.get("/admin/sessions?store=redis").text
+    assert ada.get("/admin/sessions?format=json").json["total"] == 3  # type: ignore[index]

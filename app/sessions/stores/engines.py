@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
@@ -44,6 +44,11 @@ once stand in line for one row."""
 
 LONGEST_POOL_WAIT = 30.0
 """Seconds to wait for a free connection where no budget is set."""
+
+_PLANNED_ANEW = "rollcall_planned_anew"
+PLANNED_ANEW = {_PLANNED_ANEW: True}
+"""The execution option of a statement that PostgreSQL plans for the values that it has each time. A
+prepared one gets, after some runs, a plan for any values: right for one row, slow for a million."""
 
 _LOCK_WAIT = "rollcall_lock_wait"
 
@@ -152,7 +157,18 @@ def sql_engine(
     options = engine_options(
         url, pool_size=pool_size, lock_timeout=lock_timeout, statement_timeout=statement_timeout
     )
-    return create_engine(database_url(url), isolation_level="AUTOCOMMIT", **options)
+    engine = create_engine(database_url(url), isolation_level="AUTOCOMMIT", **options)
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "do_execute", _plan_anew)
+    return engine
+
+
+def _plan_anew(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Run a statement that is not to be prepared; leave all others to SQLAlchemy."""
+    if _PLANNED_ANEW not in context.execution_options:
+        return False
+    cursor.execute(statement, parameters, prepare=False)
+    return True
 
 
 @contextmanager
