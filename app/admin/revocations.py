@@ -19,8 +19,8 @@ from app.sessions import freeze as freezing
 from app.sessions import revocation
 from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.freeze import NothingToRevoke, NotPermitted, Review, Targets
-from app.sessions.models import Revocation, RevocationTarget
-from app.sessions.receipt import Receipt, receipt
+from app.sessions.models import Revocation
+from app.sessions.receipt import Receipt, receipt, shown
 from app.sessions.revocation import Stale
 from app.sessions.rows import by_ids
 from app.sessions.system import system
@@ -204,16 +204,10 @@ def _receipt_page(done: Receipt) -> ResponseReturnValue:
     if asked_format() == "json":
         body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
         return jsonify(body | done.counts() | {"read_back_at": iso(done.read_back_at)})
-    targets = (
-        select(RevocationTarget.row_id)
-        .where(RevocationTarget.revocation_id == done.revocation_id)
-        .order_by(RevocationTarget.row_id)
-        .limit(_SHOWN)
-    )
     return render_template(
         "admin/revocations/receipt.html",
         receipt=done,
-        rows=by_ids([row.row_id for row in system.ledger.read(targets)]),
+        rows=by_ids(shown(system, done.revocation_id, _SHOWN)),
         verdict=receipt_verdict(done),
         may_retry=not is_done(done) and person().may(Permission.REVOKE),
         now=system.ledger.now(),

@@ -1,4 +1,4 @@
-"""The audit trail's table: who did what to whom and why. Rows are written by `trail.record` alone."""
+"""The audit trail's table: who did what to whom and why. Rows are written by `trail` alone."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -1,6 +1,7 @@
 """Write the audit trail. An act and its event share one transaction: `record` takes its connection.
 
 Called by everything that changes the ledger or a person, and by the refusals (a failed sign-in).
+Where an act is done to many, `record_each` writes their events in one statement.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Select, insert, literal
 
 from app.audit.models import AuditEvent, Verb
 
@@ -52,12 +53,23 @@ class Event:
 
 
 _INSERT = insert(AuditEvent)
+_WHOM = ("target_user_id", "target_name", "reference")
 
 
 def record(connection: Connection, at: datetime, actor: Actor, events: Sequence[Event]) -> None:
     """Insert the events of one act on its own connection, inside its transaction."""
     if events:
         connection.execute(_INSERT, [_row(at, actor, event) for event in events])
+
+
+def record_each(
+    connection: Connection, at: datetime, actor: Actor, event: Event, whom: Select[Any]
+) -> None:
+    """Insert this event for each row of `whom`: a user's id and name, and a session's reference."""
+    same = {name: v for name, v in _row(at, actor, event).items() if name not in _WHOM}
+    columns = AuditEvent.__table__.c
+    whom = whom.add_columns(*(literal(value, columns[name].type) for name, value in same.items()))
+    connection.execute(_INSERT.from_select([*_WHOM, *same], whom))
 
 
 def _row(at: datetime, actor: Actor, event: Event) -> dict[str, Any]:

@@ -137,8 +137,9 @@ def _everyone(by: Actor, *, ask: bool) -> Frozen | None:
     touched = review(frozen.id, actor=by)
     assert touched is not None
     stores = ", ".join(f"{store} {count}" for store, count in sorted(touched.by_store.items()))
+    users = "" if touched.users is None else f"Users: {touched.users}. "
     click.echo(
-        f"Sessions: {touched.count} ({stores}). Users: {touched.users}. "
+        f"Sessions: {touched.count} ({stores}). {users}"
         f"Staff's: {touched.staff}, of them administrators': {touched.admins}.",
         err=True,
     )

@@ -8,17 +8,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import func, insert, literal, select, update
+from sqlalchemy import Select, func, insert, literal, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
-from app.columns import clock, now
+from app.columns import Id, clock, now
 from app.people.models import Permission, Role, User
+from app.sessions import frozen
 from app.sessions.filter import SessionFilter
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
 from app.sessions.models import Revocation, RevocationTarget, UserSession
 from app.sessions.rows import SessionRow, by_ids
+from app.sessions.search import MOST_OF_USERS
 from app.sessions.system import system
 from app.sessions.timeouts import ACTIVE_WITHIN
 from app.sessions.transaction import Transaction, live
@@ -56,14 +58,17 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a confirmation would do. `held_back` is one's own reference, `left_out` counts admins' sessions."""
+    """What a confirmation would do. `held_back` is one's own reference, `left_out` counts admins' sessions.
+
+    `users` is None where there are over MOST_OF_USERS sessions, as in the list.
+    """
 
     id: int
     created_at: datetime
     expires_at: datetime
     matched_by: str
     count: int
-    users: int
+    users: int | None
     by_store: dict[str, int]
     active: int
     staff: int
@@ -93,20 +98,16 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
         if targets.user_id is not None:
             # A sign-in that holds the lock has begun: its row is awaited, not missed.
             tx.lock_users([targets.user_id])
-        chosen = _chosen(targets, revocation_id)
+        chosen = _chosen(targets)
         held = chosen.where(UserSession.reference == own) if own else None
         held_back = own if held is not None and tx.connection.execute(held).first() else None
         if own is not None:
             chosen = chosen.where(UserSession.reference != own)
         left_out = 0
         if not may_end_admins:
-            of_admins = chosen.where(User.role == Role.ADMIN).subquery()
-            counted = tx.connection.execute(select(func.count()).select_from(of_admins))
-            left_out = counted.scalar_one()
+            left_out = _count(tx, chosen.where(User.role == Role.ADMIN))
             chosen = chosen.where(User.role != Role.ADMIN)
-        into = insert(RevocationTarget).from_select(["revocation_id", "row_id"], chosen)
-        # SQLAlchemy forgets how many rows an INSERT made, on PostgreSQL, unless it is told not to.
-        size = tx.connection.execute(into.execution_options(preserve_rowcount=True)).rowcount
+        size = _count(tx, chosen) if targets.everyone else _fix(tx, revocation_id, chosen)
         if size == 0:
             raise NothingToRevoke(_nothing(held_back, left_out))
         values = {"size": size, "held_back": held_back, "left_out": left_out}
@@ -130,48 +131,41 @@ def review(revocation_id: int, *, actor: Actor | Principal) -> Review | None:
     if not found:
         return None
     row = found[0]
-    of_set = RevocationTarget.revocation_id == revocation_id
-    joined = (
-        select()
-        .select_from(RevocationTarget)
-        .join(UserSession, UserSession.id == RevocationTarget.row_id)
-        .join(User, User.id == UserSession.user_id)
-        .where(of_set)
-    )
-    by_role = _counted(joined, User.role)
-    users = system.ledger.read(joined.add_columns(func.count(UserSession.user_id.distinct())))[0][0]
+    by_store = _counted(frozen.chosen(row), UserSession.store)
+    few = sum(by_store.values()) <= MOST_OF_USERS
+    whose = frozen.chosen(row, func.count(UserSession.user_id.distinct()))
     seen_lately = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
-    active = system.ledger.read(joined.add_columns(func.count()).where(live(), seen_lately))[0][0]
-    roles = {Role(role): count for role, count in by_role.items()}
-    staff = sum(count for role, count in roles.items() if role.is_staff)
+    active = frozen.chosen(row, func.count()).where(live(), seen_lately)
+    of_staff = frozen.chosen(row).join(User, User.id == UserSession.user_id)
+    by_role = _counted(of_staff.where(User.role != Role.MEMBER), User.role)
+    staff = sum(by_role.values())
     grave = row.size > MANY or staff > 0 or row.whole_store is not None or row.everyone
-    ids = system.ledger.read(
-        select(RevocationTarget.row_id).where(of_set).order_by("row_id").limit(_SHOWN)
-    )
+    first = UserSession.last_seen_at.desc() if row.everyone else RevocationTarget.row_id.asc()
+    ids = system.ledger.read(frozen.chosen(row, UserSession.id).order_by(first).limit(_SHOWN))
     return Review(
         id=row.id,
         created_at=row.created_at,
         expires_at=row.expires_at,
         matched_by=row.matched_by,
         count=row.size,
-        users=users,
-        by_store=_counted(joined, UserSession.store),
-        active=active,
+        users=system.ledger.read(whose)[0][0] if few else None,
+        by_store=by_store,
+        active=system.ledger.read(active)[0][0],
         staff=staff,
-        admins=roles.get(Role.ADMIN, 0),
+        admins=by_role.get(Role.ADMIN, 0),
         held_back=row.held_back,
         left_out=row.left_out,
         needs_count=grave,
         needs_step_up=grave,
         stale=row.now >= row.expires_at or row.actor["reference"] != actor.reference,
         confirmed=row.confirmed_at is not None,
-        rows=by_ids([target.row_id for target in ids]),
+        rows=by_ids([target.id for target in ids]),
     )
 
 
-def _counted(joined: Any, column: Any) -> dict[str, int]:
+def _counted(some: Select[Any], column: Any) -> dict[str, int]:
     """Return how many of a set fall on each value of a column."""
-    rows = system.ledger.read(joined.add_columns(column, func.count()).group_by(column))
+    rows = system.ledger.read(some.add_columns(column, func.count()).group_by(column))
     return {str(row[0]): int(row[1]) for row in rows}
 
 
@@ -194,12 +188,8 @@ def _insert(tx: Transaction, targets: Targets, by: Actor) -> int:
     return int(result.inserted_primary_key[0])
 
 
-def _chosen(targets: Targets, revocation_id: int) -> Any:
-    query = (
-        select(literal(revocation_id), UserSession.id)
-        .select_from(UserSession)
-        .join(User, User.id == UserSession.user_id)
-    )
+def _chosen(targets: Targets) -> Select[Any]:
+    query = select(UserSession.id).join(User, User.id == UserSession.user_id)
     if targets.references:
         return query.where(UserSession.reference.in_([r.casefold() for r in targets.references]))
     if targets.user_id is not None:
@@ -207,32 +197,47 @@ def _chosen(targets: Targets, revocation_id: int) -> Any:
     if targets.matching is not None:
         return query.where(targets.matching.clause(), live())
     if targets.everyone:
-        return query.where(live())
+        return select(UserSession.id).where(live())
     raise NothingToRevoke(_("Choose at least one session."))
+
+
+def _count(tx: Transaction, some: Select[Any]) -> int:
+    counted = some.with_only_columns(func.count(), maintain_column_froms=True)
+    return int(tx.connection.execute(counted).scalar_one())
+
+
+def _fix(tx: Transaction, revocation_id: int, some: Select[Any]) -> int:
+    """Write a set's targets and return how many they are."""
+    columns = ["row_id", "revocation_id"]
+    into = insert(RevocationTarget).from_select(
+        columns, some.add_columns(literal(revocation_id, Id)).order_by(UserSession.id)
+    )
+    # SQLAlchemy forgets how many rows an INSERT made, on PostgreSQL, unless it is told not to.
+    return tx.connection.execute(into.execution_options(preserve_rowcount=True)).rowcount
 
 
 def _whole_store(tx: Transaction, revocation_id: int, own: str | None) -> str | None:
     """Return the store of which the set holds every live session but one's own, if there is one."""
-    alive = (
-        select(UserSession.store, func.count().label("alive"))
-        .where(live(), UserSession.reference != (own or ""))
-        .group_by(UserSession.store)
-        .subquery()
-    )
+    of_set = RevocationTarget.revocation_id == revocation_id
     held = (
-        select(UserSession.store, func.count().label("held"))
+        select(UserSession.store)
         .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
-        .where(RevocationTarget.revocation_id == revocation_id)
+        .where(of_set)
         .group_by(UserSession.store)
-        .subquery()
+        .having(func.count() > 1)
+        .order_by(UserSession.store)
     )
-    whole = (
-        select(held.c.store)
-        .join(alive, alive.c.store == held.c.store)
-        .where(held.c.held >= alive.c.alive, held.c.held > 1)
-    )
-    found = tx.connection.execute(whole.order_by(held.c.store).limit(1)).scalar_one_or_none()
-    return None if found is None else str(found)
+    targets = select(RevocationTarget.row_id).where(of_set)
+    for store in tx.connection.execute(held).scalars():
+        others = select(UserSession.id).where(
+            live(),
+            UserSession.store == store,
+            UserSession.reference != (own or ""),
+            UserSession.id.not_in(targets),
+        )
+        if tx.connection.execute(others.limit(1)).first() is None:
+            return str(store)
+    return None
 
 
 def _matched_by(targets: Targets) -> str:

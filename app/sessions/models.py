@@ -1,5 +1,6 @@
 """The ledger's tables: every signed-in session from sign-in to its end and after it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -48,30 +49,46 @@ class UserAgent(Base):
     client: Mapped[str] = mapped_column(String(80), index=True)
 
 
+_LIVE = "ended_at IS NULL"
+_COUNTED = (
+    "last_seen_at",
+    "idle_expires_at",
+    "absolute_expires_at",
+    "started_at",
+    "user_id",
+    "ip_key",
+)
+
+
+def _partial(name: str, where: str, *columns: str, include: Sequence[str] = ()) -> Index:
+    """Return an index of some rows only, where the database can do that; MariaDB's has them all."""
+    return Index(
+        f"ix_user_sessions_{name}",
+        *columns,
+        postgresql_where=text(where),
+        postgresql_include=include,
+        sqlite_where=text(where),
+    )
+
+
 class UserSession(Base):
     """A row of the ledger. Only `ledger`, `sign_in` and `revocation` write it."""
 
     __tablename__ = "user_sessions"
     __table_args__ = (
-        Index(
-            "ix_user_sessions_live_last_seen",
-            "last_seen_at",
-            "id",
-            postgresql_where=text("ended_at IS NULL"),
-            sqlite_where=text("ended_at IS NULL"),
-        ),
+        _partial("live_last_seen", _LIVE, "last_seen_at", "id"),
         Index("ix_user_sessions_user_id_ended_at", "user_id", "ended_at", "id"),
         Index("ix_user_sessions_ended_at_id", "ended_at", "id"),
+        # It holds all that counting the live ones reads, so that counting needs no row.
+        _partial("counted", _LIVE, "ended_at", "store", "id", include=_COUNTED),
         Index("ix_user_sessions_ip_key", "ip_key", "last_seen_at"),
-        Index("ix_user_sessions_user_agent_id", "user_agent_id", "last_seen_at"),
-        Index("ix_user_sessions_idle_expires_at", "ended_at", "idle_expires_at"),
-        Index("ix_user_sessions_absolute_expires_at", "ended_at", "absolute_expires_at"),
-        Index(
-            "ix_user_sessions_unpurged",
-            "id",
-            postgresql_where=text("ended_at IS NOT NULL AND purged_at IS NULL"),
-            sqlite_where=text("ended_at IS NOT NULL AND purged_at IS NULL"),
-        ),
+        # A row that ends leaves these, which is less to write when many end at once.
+        _partial("user_agent_id", _LIVE, "user_agent_id", "last_seen_at"),
+        _partial("idle_expires_at", _LIVE, "ended_at", "idle_expires_at"),
+        _partial("absolute_expires_at", _LIVE, "ended_at", "absolute_expires_at"),
+        _partial("unpurged", "ended_at IS NOT NULL AND purged_at IS NULL", "id"),
+        _partial("missing", "missing_since IS NOT NULL", "id"),
+        _partial("revocation_id_id", "revocation_id IS NOT NULL", "revocation_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -97,7 +114,7 @@ class UserSession(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     end_reason: Mapped[str | None] = mapped_column(String(20))
     ended_by: Mapped[str | None] = mapped_column(String(64))
-    revocation_id: Mapped[int | None] = mapped_column(ForeignKey("revocations.id"), index=True)
+    revocation_id: Mapped[int | None] = mapped_column(ForeignKey("revocations.id"))
     superseded_by_id: Mapped[int | None] = mapped_column(Id)
     reason_code: Mapped[str | None] = mapped_column(String(20))
     note: Mapped[str | None] = mapped_column(Text)
@@ -108,7 +125,11 @@ class UserSession(Base):
 
 
 class Revocation(Base):
-    """A frozen set of targets, bound to who froze it; confirmed, it becomes the receipt."""
+    """A frozen set of targets, bound to who froze it; confirmed, it becomes the receipt.
+
+    Everyone's set has no targets: it is what was live at `created_at`, but for `held_back`. Once it is
+    done, `already_ended` says how many of it had ended otherwise.
+    """
 
     __tablename__ = "revocations"
     # The trail names revocations by id, so that of a set which was never confirmed is not used again.
@@ -126,6 +147,7 @@ class Revocation(Base):
     held_back: Mapped[str | None] = mapped_column(String(10))
     left_out: Mapped[int] = mapped_column(Integer, default=0)
     size: Mapped[int] = mapped_column(Integer)
+    already_ended: Mapped[int | None] = mapped_column(Integer)
     reason: Mapped[str | None] = mapped_column(String(20))
     note: Mapped[str | None] = mapped_column(Text)
     tell_user: Mapped[bool] = mapped_column(Boolean, default=False)
@@ -136,17 +158,17 @@ class Revocation(Base):
 
 
 class RevocationTarget(Base):
-    """One session of a frozen set. `outcome` is null until its batch has run."""
+    """One session of a frozen set. `outcome` is null until its batch has run.
+
+    It has no foreign keys: checking them would lock each session that is frozen, and take most of the
+    time. `upkeep` deletes targets before what they name.
+    """
 
     __tablename__ = "revocation_targets"
     __table_args__ = (Index("ix_revocation_targets_row_id", "row_id"),)
 
-    revocation_id: Mapped[int] = mapped_column(
-        ForeignKey("revocations.id", ondelete="CASCADE"), primary_key=True
-    )
-    row_id: Mapped[int] = mapped_column(
-        "row_id", ForeignKey("user_sessions.id", ondelete="CASCADE"), primary_key=True
-    )
+    revocation_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    row_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     outcome: Mapped[str | None] = mapped_column(String(16))
 
 

@@ -18,7 +18,7 @@ from app.sessions.system import SessionSystem
 
 log = logging.getLogger(__name__)
 
-_BATCH = 1000
+_BATCH = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _mark(system: SessionSystem, row_ids: Sequence[int]) -> None:
     with system.ledger.transaction() as tx:
         tx.connection.execute(
             update(UserSession)
-            .where(UserSession.id.in_(sorted(row_ids)), UserSession.ended_at.is_not(None))
+            .where(tx.among(UserSession.id, row_ids), UserSession.ended_at.is_not(None))
             .values(purged_at=clock())
         )
 

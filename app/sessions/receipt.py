@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 
 from app.columns import AnyRow, clock
+from app.sessions import frozen
 from app.sessions.models import Revocation, RevocationTarget, UserSession
 from app.sessions.store import DataKey
 from app.sessions.system import SessionSystem
@@ -17,7 +18,7 @@ from app.sessions.system import SessionSystem
 COUNTS = ("ended", "already_ended", "purged", "purge_pending", "present")
 """The five integers that the CLI prints."""
 
-_BATCH = 1000
+_BATCH = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +68,30 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
     if not found:
         return None
     row = found[0]
+    purged = UserSession.purged_at.is_not(None)
+    outcomes = [] if row.everyone else [RevocationTarget.outcome]
+    seen = frozen.ended if row.everyone else frozen.chosen
     counted = system.ledger.read(
-        select(
-            RevocationTarget.outcome,
-            UserSession.store,
-            UserSession.purged_at.is_not(None).label("purged"),
-            func.count().label("n"),
-        )
-        .join(UserSession, UserSession.id == RevocationTarget.row_id)
-        .where(RevocationTarget.revocation_id == revocation_id)
-        .group_by(RevocationTarget.outcome, UserSession.store, UserSession.purged_at.is_not(None))
+        seen(row, UserSession.store, purged.label("purged"), func.count().label("n"))
+        .add_columns(*outcomes)
+        .group_by(UserSession.store, purged, *outcomes)
     )
-    ended = [part for part in counted if part.outcome == "ended"]
+    ended = [part for part in counted if row.everyone or part.outcome == "ended"]
+    already_ended = sum(part.n for part in counted if part not in ended and part.outcome)
+    waiting = sum(part.n for part in counted if part not in ended and part.outcome is None)
+    if row.everyone:
+        if row.finished_at is None:
+            waiting = system.ledger.read(frozen.waiting(row, func.count()))[0][0]
+        rest = max(0, row.size - sum(part.n for part in ended) - waiting)
+        already_ended = rest if row.already_ended is None else row.already_ended
     return Receipt(
         revocation_id=revocation_id,
         ended=sum(part.n for part in ended),
-        already_ended=sum(part.n for part in counted if part.outcome == "already_ended"),
+        already_ended=already_ended,
         purged=sum(part.n for part in ended if part.purged),
         purge_pending=sum(part.n for part in ended if not part.purged),
         present=row.present or 0,
-        waiting=sum(part.n for part in counted if part.outcome is None),
+        waiting=waiting,
         finished=row.finished_at is not None,
         reason=row.reason,
         note=row.note or "",
@@ -132,12 +137,22 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
     return len(still)
 
 
+def shown(system: SessionSystem, revocation_id: int, limit: int) -> list[int]:
+    """Return the ledger ids of the first sessions of a confirmed set, for its page."""
+    of = _set(system, revocation_id)
+    some = frozen.ended(of, UserSession.id) if of.everyone else frozen.chosen(of, UserSession.id)
+    return [row.id for row in system.ledger.read(some.order_by(UserSession.id).limit(limit))]
+
+
+def _set(system: SessionSystem, revocation_id: int) -> AnyRow:
+    return system.ledger.read(select(Revocation.__table__).where(Revocation.id == revocation_id))[0]
+
+
 def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[AnyRow]]:
     last = 0
+    of = _set(system, revocation_id)
     rows = (
-        select(UserSession.id, UserSession.store, UserSession.data_key)
-        .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
-        .where(RevocationTarget.revocation_id == revocation_id, UserSession.ended_at.is_not(None))
+        frozen.ended(of, UserSession.id, UserSession.store, UserSession.data_key)
         .order_by(UserSession.id)
         .limit(_BATCH)
     )

@@ -5,16 +5,19 @@
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
+from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.columns import AnyRow, now
 from app.people.models import Permission
+from app.sessions import frozen
 from app.sessions.freeze import Frozen, Targets, freeze, permitted
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
@@ -29,7 +32,7 @@ from app.sessions.models import (
 from app.sessions.purge import purge
 from app.sessions.receipt import Receipt, read_back, receipt
 from app.sessions.stores import budget
-from app.sessions.system import SessionSystem, system
+from app.sessions.system import SessionSystem, system, system_of
 from app.sessions.transaction import Transaction
 
 BATCH = 5000
@@ -37,6 +40,9 @@ FIRST_BATCH = 500
 LONGEST_NOTE = 2000
 _READ_BACK_FOR = timedelta(hours=1)
 _ENOUGH_BUDGET = 0.4
+_IS_DUE = or_(UserSession.idle_expires_at <= now(), UserSession.absolute_expires_at <= now()).label(
+    "due"
+)
 
 
 class Stale(Exception):
@@ -71,8 +77,9 @@ def confirm(
             Verb.REVOCATION_CONFIRMED, revocation_id=revocation_id, reason=code.value, note=note
         )
         tx.record(by, [event])
-    work(system, revocation_id)
-    done = receipt(system, revocation_id)
+    on = system_of(current_app)
+    work(on, revocation_id)
+    done = receipt(on, revocation_id)
     assert done is not None
     return done
 
@@ -99,8 +106,9 @@ def revoke(
 
 def retry_purge(revocation_id: int) -> Receipt | None:
     """Go on with a revocation where it stands: batches, purges, and a new look into the stores."""
-    _go_on(system, revocation_id)
-    return receipt(system, revocation_id)
+    on = system_of(current_app)
+    _go_on(on, revocation_id)
+    return receipt(on, revocation_id)
 
 
 def resume(on: SessionSystem) -> int:
@@ -126,54 +134,68 @@ def resume(on: SessionSystem) -> int:
 
 def _go_on(on: SessionSystem, revocation_id: int) -> None:
     """Purge what waits for a store, then do what is left of the set."""
-    waiting = (
-        select(UserSession.id, UserSession.store, UserSession.data_key)
-        .join(RevocationTarget, RevocationTarget.row_id == UserSession.id)
-        .where(
-            RevocationTarget.revocation_id == revocation_id,
-            UserSession.ended_at.is_not(None),
-            UserSession.purged_at.is_(None),
-        )
-    )
-    purge(on, on.ledger.read(waiting.order_by(UserSession.id).limit(BATCH)))
+    of = on.ledger.read(select(Revocation.__table__).where(Revocation.id == revocation_id))[0]
+    pending = frozen.ended(of, UserSession.id, UserSession.store, UserSession.data_key)
+    pending = pending.where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
+    purge(on, on.ledger.read(pending.order_by(UserSession.id).limit(BATCH)))
     work(on, revocation_id)
 
 
 def work(on: SessionSystem, revocation_id: int) -> None:
-    """End what is left of a confirmed set, batch by batch, as far as the request's deadline allows."""
-    size = BATCH if budget.remaining() is None else FIRST_BATCH
-    while ended := _batch(on, revocation_id, size):
-        purge(on, ended.rows)
-        left = budget.remaining()
-        if ended.last or (left is not None and left < _ENOUGH_BUDGET):
-            break
+    """End what is left of a confirmed set, batch by batch, as far as the request's deadline allows.
+
+    Without a deadline, each batch but the first is purged while the next one is ended.
+    """
+    in_time = budget.remaining() is not None
+    size = FIRST_BATCH if in_time else BATCH
+    after = 0
+    with ThreadPoolExecutor(1, "purge") as beside:
+        purging: list[Future[object]] = []
+        while ended := _batch(on, revocation_id, size, after):
+            _wait(purging)
+            if in_time or after == 0:
+                purge(on, ended.rows)
+            else:
+                purging = [beside.submit(purge, on, ended.rows)]
+            after = ended.upto
+            if ended.last:
+                break
+            left = budget.remaining()
+            if left is not None and left < _ENOUGH_BUDGET:
+                return
+        _wait(purging)
     read_back(on, revocation_id)
+
+
+def _wait(purging: list[Future[object]]) -> None:
+    for each in purging:
+        each.result()
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
     rows: list[AnyRow]
+    upto: int
     last: bool
 
 
-def _batch(on: SessionSystem, revocation_id: int, size: int) -> _Batch | None:
-    """End one batch in one transaction; None if the set is done already."""
+def _batch(on: SessionSystem, revocation_id: int, size: int, after: int) -> _Batch | None:
+    """End one batch of what follows a row's id; None if the set is done, or it is another's turn."""
     with on.ledger.transaction() as tx:
         row = tx.connection.execute(
             select(Revocation.__table__).where(Revocation.id == revocation_id).with_for_update()
         ).first()
         if row is None or row.confirmed_at is None or row.finished_at is not None:
             return None
-        left = select(RevocationTarget.row_id).where(
-            RevocationTarget.revocation_id == revocation_id, RevocationTarget.outcome.is_(None)
-        )
-        ids = [
-            target.row_id for target in tx.connection.execute(left.order_by("row_id").limit(size))
-        ]
-        targets = tx.targets(ids)
-        tx.lock_users([target.user_id for target in targets])
+        if row.everyone and _is_late(tx, row):
+            return None
+        left = frozen.waiting(row, UserSession.id, UserSession.user_id, _IS_DUE)
+        left = left.where(UserSession.id > after).order_by(UserSession.id).limit(size)
+        chosen = tx.connection.execute(left).all()
+        ids = [target.id for target in chosen]
+        tx.lock_users([target.user_id for target in chosen])
         by = Actor(**row.actor)
-        expired = tx.expire(ids, Actor.system())
+        expired = tx.expire([target.id for target in chosen if target.due], Actor.system())
         ended = tx.end(
             ids,
             EndReason.REVOKED,
@@ -184,18 +206,34 @@ def _batch(on: SessionSystem, revocation_id: int, size: int) -> _Batch | None:
             note=row.note,
             tell_user=row.tell_user,
         )
-        done = {target.id for target in ended}
-        _set_outcome(tx, revocation_id, [i for i in ids if i in done], "ended")
-        _set_outcome(tx, revocation_id, [i for i in ids if i not in done], "already_ended")
+        if not row.everyone:
+            done = {target.id for target in ended}
+            _set_outcome(tx, revocation_id, [i for i in ids if i in done], "ended")
+            _set_outcome(tx, revocation_id, [i for i in ids if i not in done], "already_ended")
         last = len(ids) < size
         if last:
-            tx.connection.execute(
-                update(Revocation)
-                .where(Revocation.id == revocation_id)
-                .values(finished_at=tx.now())
-            )
-            tx.record(by, [Event(Verb.REVOCATION_FINISHED, revocation_id=revocation_id)])
-    return _Batch(expired + ended, last)
+            _finish(tx, row, by)
+    return _Batch(expired + ended, ids[-1] if ids else after, last)
+
+
+def _is_late(tx: Transaction, row: AnyRow) -> bool:
+    """Say whether everyone was revoked before, and that is not done: what it began, it ends."""
+    earlier = select(Revocation.id).where(
+        Revocation.everyone,
+        Revocation.confirmed_at.is_not(None),
+        Revocation.finished_at.is_(None),
+        Revocation.id < row.id,
+    )
+    return tx.connection.execute(earlier.limit(1)).first() is not None
+
+
+def _finish(tx: Transaction, row: AnyRow, by: Actor) -> None:
+    values: dict[str, object] = {"finished_at": tx.now()}
+    if row.everyone:
+        ended = tx.connection.execute(frozen.ended(row, func.count())).scalar_one()
+        values["already_ended"] = max(0, row.size - ended)
+    tx.connection.execute(update(Revocation).where(Revocation.id == row.id).values(values))
+    tx.record(by, [Event(Verb.REVOCATION_FINISHED, revocation_id=row.id)])
 
 
 def _set_outcome(tx: Transaction, revocation_id: int, ids: list[int], outcome: str) -> None:
@@ -203,7 +241,8 @@ def _set_outcome(tx: Transaction, revocation_id: int, ids: list[int], outcome: s
         tx.connection.execute(
             update(RevocationTarget)
             .where(
-                RevocationTarget.revocation_id == revocation_id, RevocationTarget.row_id.in_(ids)
+                RevocationTarget.revocation_id == revocation_id,
+                tx.among(RevocationTarget.row_id, ids),
             )
             .values(outcome=outcome)
         )

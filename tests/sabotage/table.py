@@ -107,7 +107,7 @@ TABLE = (
         4,
         "an end is recorded",
         f"{SESSIONS}/transaction.py",
-        "        self.record(actor, [_end_event(row, verb, reason, values) for row in rows])\n",
+        "        record_each(self.connection, self.now(), actor, event, _WHOM.where(among))\n",
         "",
         (
             node("auth/test_sign_out", "test_signing_out_is_recorded_as_ones_own_act"),
@@ -358,9 +358,8 @@ TABLE = (
         13,
         "a batch ends the rows that were frozen, and no others",
         f"{SESSIONS}/revocation.py",
-        "        targets = tx.targets(ids)\n",
-        "        targets = tx.targets(ids); "
-        "ids += [row.id for t in targets for row in tx.live_of(t.user_id)]\n",
+        "        ids = [target.id for target in chosen]\n",
+        "        ids = [row.id for target in chosen for row in tx.live_of(target.user_id)]\n",
         (node("sessions/test_revocation", "test_a_session_that_began_after_the_freeze_survives"),),
     ),
     Sabotage(

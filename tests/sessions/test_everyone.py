@@ -1,0 +1,159 @@
+"""Everyone's sessions are frozen as a moment, not as a list: the set is what was live at it."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select, text
+
+from app.audit.trail import Actor
+from app.sessions import revocation
+from app.sessions.freeze import Frozen, Targets, freeze, review
+from app.sessions.models import RevocationTarget
+from app.sessions.receipt import receipt, shown
+from app.sessions.revocation import confirm, resume, revoke
+from tests.sessions.test_revocation import acting, alive, commanding, start
+from tests.sessions.test_upkeep import DAY, run
+from tests.site import Site, clock_moved
+
+CLI = Actor.cli("root")
+
+
+def everyone(site: Site) -> Frozen:
+    with commanding(site):
+        return freeze(Targets(everyone=True), actor=CLI)
+
+
+def test_freezing_everyone_writes_no_list(any_site: Site) -> None:
+    start(any_site, "alice", "bob")
+    assert everyone(any_site).size == 2
+    assert any_site.system.ledger.read(select(RevocationTarget.row_id)) == []
+
+
+def test_a_review_of_everyone_says_what_is_still_live_of_it(any_site: Site) -> None:
+    ada = any_site.signed_in("ada")
+    alice, bob, vera = start(any_site, "alice", "bob", "vera")
+    with acting(ada) as person:
+        frozen = freeze(Targets(everyone=True), actor=person)
+        revoke([bob], actor=CLI, reason="other")
+        start(any_site, "otto")
+        seen = review(frozen.id, actor=person)
+    assert seen is not None
+    assert (seen.count, seen.users, seen.active, seen.staff, seen.admins) == (3, 2, 2, 1, 0)
+    assert seen.by_store == {"redis": 1, "sql": 1}
+    assert {row.reference for row in seen.rows} == {alice, vera}
+
+
+def test_a_receipt_of_everyone_counts_who_had_left_before(any_site: Site) -> None:
+    alice, bob, vera = start(any_site, "alice", "bob", "vera")
+    frozen = everyone(any_site)
+    with commanding(any_site):
+        revoke([bob], actor=CLI, reason="other")
+        done = confirm(frozen.id, actor=CLI, reason="incident")
+    assert (done.ended, done.already_ended, done.waiting) == (2, 1, 0)
+    assert (done.purged, done.purge_pending, done.present) == (2, 0, 0)
+    assert {row.reference: row.reason_code for row in any_site.rows()} == {
+        alice: "incident", bob: "other", vera: "incident",
+    }  # fmt: skip
+    ids = {row.id for row in any_site.rows() if row.reference in (alice, vera)}
+    assert set(shown(any_site.system, frozen.id, 10)) == ids
+
+
+def test_what_time_had_ended_before_the_freeze_is_not_called_revoked(any_site: Site) -> None:
+    (alice,) = start(any_site, "alice")
+    with clock_moved(1801):
+        (bob,) = start(any_site, "bob")
+        frozen = everyone(any_site)
+        with commanding(any_site):
+            done = confirm(frozen.id, actor=CLI, reason="incident")
+    assert (frozen.size, done.ended, done.already_ended) == (1, 1, 0)
+    assert {row.reference: row.end_reason for row in any_site.rows()} == {
+        alice: "idle_timeout", bob: "revoked",
+    }  # fmt: skip
+
+
+def test_of_two_revocations_of_everyone_the_first_ends_what_it_froze(
+    any_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = any_site.signed_in("ada")
+    start(any_site, "alice")
+    monkeypatch.setattr(revocation, "work", lambda *_: None)
+    with acting(ada) as person:
+        first = freeze(Targets(everyone=True), actor=person)
+        confirm(first.id, actor=person, reason="incident")
+    start(any_site, "bob")
+    second = everyone(any_site)
+    with commanding(any_site):
+        confirm(second.id, actor=CLI, reason="policy")
+    monkeypatch.undo()
+    with any_site.app.app_context():
+        revocation.work(any_site.system, second.id)
+        assert len(alive(any_site)) == 3
+        resume(any_site.system)
+        done = [receipt(any_site.system, set_.id) for set_ in (first, second)]
+    assert alive(any_site) == set()
+    assert [(each.ended, each.already_ended) for each in done if each] == [(1, 0), (2, 0)]
+    reasons = {row.name: row.reason_code for row in any_site.rows()}
+    assert reasons == {"ada": "policy", "alice": "incident", "bob": "policy"}
+
+
+def test_a_crash_between_batches_of_everyone_is_gone_on_from(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=50)
+    start(site, *["alice"] * 7)
+    monkeypatch.setattr(revocation, "BATCH", 3)
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(revocation, "purge", crash)
+    frozen = everyone(site)
+    with commanding(site), pytest.raises(RuntimeError, match="gone"):
+        confirm(frozen.id, actor=CLI, reason="incident")
+    half = receipt(site.system, frozen.id)
+    assert half is not None
+    assert (half.ended, half.already_ended, half.waiting) == (3, 0, 4)
+    monkeypatch.undo()
+    with site.app.app_context():
+        assert resume(site.system) == 1
+    done = receipt(site.system, frozen.id)
+    assert done is not None
+    assert (done.ended, done.purged, done.waiting, done.finished) == (7, 7, 0, True)
+    assert len(site.events("session.revoked")) == 7
+
+
+def test_a_batch_that_cannot_be_purged_beside_the_next_one_is_no_secret(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=50)
+    start(site, *["alice"] * 7)
+    monkeypatch.setattr(revocation, "BATCH", 3)
+    purge, calls = revocation.purge, []
+
+    def crash_later(system: object, rows: list[object]) -> object:
+        calls.append(len(rows))
+        if len(calls) > 1:
+            raise RuntimeError("gone")
+        return purge(system, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(revocation, "purge", crash_later)
+    frozen = everyone(site)
+    with commanding(site), pytest.raises(RuntimeError, match="gone"):
+        confirm(frozen.id, actor=CLI, reason="incident")
+    assert calls[:2] == [3, 3]
+
+
+def test_a_receipt_of_everyone_stays_as_it_was_when_its_sessions_are_forgotten(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(SESSION_HISTORY_DAYS=1)
+    _alice, bob = start(site, "alice", "bob")
+    frozen = everyone(site)
+    with commanding(site):
+        revoke([bob], actor=CLI, reason="other")
+        confirm(frozen.id, actor=CLI, reason="incident")
+    run(site, 2 * DAY)
+    done = receipt(site.system, frozen.id)
+    assert done is not None
+    assert (done.ended, done.already_ended, done.waiting) == (0, 1, 0)
+    assert site.system.ledger.read(text("SELECT count(*) FROM user_sessions"))[0][0] == 0
