@@ -33,11 +33,12 @@ def command() -> None:
 
 def _work(app: Flask, passes: Passes) -> None:
     scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True})
-    scheduler.add_job(_run_pass, "interval", [app, passes], seconds=PASS_EVERY, id="pass")
+    walk = upkeep.Walk()
+    scheduler.add_job(_run_pass, "interval", [app, passes, walk], seconds=PASS_EVERY, id="pass")
     scheduler.add_job(_resume, "interval", [app], seconds=RESUME_EVERY, id="resume")
     log.info("worker_started pass_every=%d", PASS_EVERY)
     signal.signal(signal.SIGTERM, _stop)
-    _run_pass(app, passes)
+    _run_pass(app, passes, walk)
     scheduler.start()
     try:
         signal.pause()
@@ -51,12 +52,12 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _run_pass(app: Flask, passes: Passes) -> None:
+def _run_pass(app: Flask, passes: Passes, walk: upkeep.Walk | None = None) -> None:
     """Do one pass; a silent database ends the pass, not the worker."""
     began = monotonic()
     try:
         with app.app_context():
-            done = upkeep.run(system_of(app))
+            done = upkeep.run(system_of(app), walk=walk)
     except StoreUnavailable as error:
         passes.skipped()
         log.warning("pass_skipped store=%s detail=%s", error.store, error.detail)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from app.audit.models import AuditEvent, Verb
 from app.audit.trail import Actor, Event
@@ -30,6 +30,17 @@ LOOK_AGAIN = 20.0
 _STALE_REVIEW = timedelta(days=1)
 
 
+LOOKS = 50_000
+"""How many rows of a store one pass looks up. With more, the next pass goes on where it stopped."""
+
+
+@dataclass
+class Walk:
+    """How far the worker has come in looking up each store's rows, by ledger id, from pass to pass."""
+
+    after: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass
 class Pass:
     """What one pass did. Counts of sessions, and what it could not do."""
@@ -46,14 +57,21 @@ class Pass:
 
 
 def run(
-    system: SessionSystem, *, actor: Actor | None = None, look_again: float = LOOK_AGAIN
+    system: SessionSystem,
+    *,
+    actor: Actor | None = None,
+    look_again: float = LOOK_AGAIN,
+    walk: Walk | None = None,
 ) -> Pass:
-    """Do one pass. `look_again` is how many seconds lie between two looks at data that is missing."""
+    """Do one pass. `look_again` is how many seconds lie between two looks at data that is missing.
+
+    With a `walk`, it looks up no more than LOOKS rows of a store, from where the last one stopped.
+    """
     done = Pass()
     by = actor or Actor.system("worker")
     done.expired = expire(system, by)
     purge_ended(system, done)
-    reconcile(system, by, done, look_again)
+    reconcile(system, by, done, look_again, walk)
     for name in system.stores.names:
         try:
             done.deleted += system.stores[name].delete_expired()
@@ -102,11 +120,13 @@ def purge_ended(system: SessionSystem, done: Pass) -> None:
                 break
 
 
-def reconcile(system: SessionSystem, by: Actor, done: Pass, look_again: float) -> None:
+def reconcile(
+    system: SessionSystem, by: Actor, done: Pass, look_again: float, walk: Walk | None = None
+) -> None:
     """End live rows whose data was absent in two looks; raise an alarm instead if they are too many."""
     for name in system.stores.names:
         try:
-            live_rows, absent = _look(system, name)
+            live_rows, absent = _look(system, name, walk)
         except StoreUnavailable as error:
             _note_silent(done, error)
             continue
@@ -118,14 +138,15 @@ def reconcile(system: SessionSystem, by: Actor, done: Pass, look_again: float) -
         done.lost += _end_lost(system, by, lost)
 
 
-def _look(system: SessionSystem, store: str) -> tuple[int, list[AnyRow]]:
-    """Walk a store's rows that have not ended, in id order, and return their number and the absent ones."""
-    seen, absent, last = 0, [], 0
-    walk = TARGET.add_columns(UserSession.missing_since).where(
+def _look(system: SessionSystem, store: str, walk: Walk | None) -> tuple[int, list[AnyRow]]:
+    """Look up a store's rows that have not ended, in id order; return their number and the absent ones."""
+    seen, absent = 0, []
+    last = walk.after.pop(store, 0) if walk else 0
+    rows = TARGET.add_columns(UserSession.missing_since).where(
         UserSession.store == store, UserSession.ended_at.is_(None)
     )
     while batch := system.ledger.read(
-        walk.where(UserSession.id > last).order_by(UserSession.id).limit(BATCH)
+        rows.where(UserSession.id > last).order_by(UserSession.id).limit(BATCH)
     ):
         found = system.stores[store].present([DataKey(row.data_key) for row in batch])
         absent += [row for row in batch if DataKey(row.data_key) not in found]
@@ -134,6 +155,9 @@ def _look(system: SessionSystem, store: str) -> tuple[int, list[AnyRow]]:
         )
         seen += len(batch)
         last = batch[-1].id
+        if walk and seen >= LOOKS:
+            walk.after[store] = last
+            break
     return seen, absent
 
 
@@ -198,23 +222,27 @@ def _raise_alarm(
 
 
 def _count_waiting(system: SessionSystem, store: str) -> int:
-    waiting = select(UserSession.id).where(
+    waiting = select(func.count()).where(
         UserSession.ended_at.is_not(None),
         UserSession.purged_at.is_(None),
         UserSession.store == store,
     )
-    return len(system.ledger.read(waiting))
+    return int(system.ledger.read(waiting)[0][0])
 
 
 def _forget_stale_reviews(system: SessionSystem) -> None:
-    """Delete frozen sets that nobody confirmed."""
+    """Delete frozen sets that nobody confirmed, and their targets."""
+    stale = select(Revocation.id).where(
+        Revocation.confirmed_at.is_(None),
+        Revocation.expires_at < now(-_STALE_REVIEW.total_seconds()),
+    )
+    ids = [row.id for row in system.ledger.read(stale)]
+    if not ids:
+        return
     with system.ledger.transaction() as tx:
-        tx.connection.execute(
-            delete(Revocation).where(
-                Revocation.confirmed_at.is_(None),
-                Revocation.expires_at < now(-_STALE_REVIEW.total_seconds()),
-            )
-        )
+        of_set = RevocationTarget.revocation_id.in_(ids)
+        tx.connection.execute(delete(RevocationTarget).where(of_set))
+        tx.connection.execute(delete(Revocation).where(Revocation.id.in_(ids)))
 
 
 def forget(system: SessionSystem) -> int:

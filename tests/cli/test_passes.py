@@ -71,7 +71,7 @@ def test_a_pass_tells_when_it_ended_and_what_it_did(site: Site, address: str) ->
 def test_a_pass_that_a_silent_database_cut_short_has_not_finished(
     site: Site, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def silent(*_: object) -> None:
+    def silent(*_: object, **__: object) -> None:
         raise StoreUnavailable("database")
 
     monkeypatch.setattr("app.sessions.upkeep.run", silent)

@@ -257,3 +257,19 @@ def test_the_alarm_marks_what_is_missing_though_it_ends_nobody(
         upkeep._FEW = before
     assert all(row.missing_since is not None for row in site.rows())
     assert all(row.ended_at is None for row in site.rows())
+
+
+def test_a_worker_with_many_rows_goes_on_where_its_last_pass_stopped(
+    make_site: Callable[..., Site], valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=50)
+    start(site, *["alice"] * 5)
+    lose(site, valkey, 5)
+    monkeypatch.setattr(upkeep, "LOOKS", 2)
+    monkeypatch.setattr(upkeep, "BATCH", 2)
+    walk = upkeep.Walk()
+    with site.app.app_context():
+        passes = [upkeep.run(site.system, look_again=3600, walk=walk) for _ in range(4)]
+    missing = [each.missing for each in passes]
+    assert missing == [2, 2, 1, 2]
+    assert run(site, look_again=3600).missing == 5
