@@ -35,7 +35,8 @@ from app.sessions.stores import budget
 from app.sessions.system import SessionSystem, system, system_of
 from app.sessions.transaction import Transaction
 
-BATCH = 5000
+BATCH = 2000
+"""Sessions in one transaction: a sign-in of one of these users waits until it commits."""
 FIRST_BATCH = 500
 LONGEST_NOTE = 2000
 _READ_BACK_FOR = timedelta(hours=1)
