@@ -9,19 +9,19 @@ from importlib import import_module
 
 from benchmarks import figures
 
-PARTS = {"requests": "benchmarks.requests"}
-"""A part is a module with a `main()`."""
+PARTS = {"requests": "benchmarks.requests", "scale": "benchmarks.scale"}
+"""A part is a module with a `main(arguments)`."""
 
 
 def main() -> None:
-    """Run the parts."""
+    """Run the parts; options that follow are the part's own."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar=" | ".join(PARTS))
-    chosen = parser.parse_args().parts or list(PARTS)
+    given, arguments = parser.parse_known_args()
     os.environ.setdefault("LOG_LEVEL", "ERROR")
     figures.begin()
-    for part in chosen:
-        import_module(PARTS[part]).main()
+    for part in given.parts or PARTS:
+        import_module(PARTS[part]).main(arguments)
 
 
 if __name__ == "__main__":

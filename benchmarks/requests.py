@@ -10,6 +10,7 @@ by.
 import statistics
 import tempfile
 import time
+from argparse import ArgumentParser
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +62,9 @@ class Taken:
     cpu: list[float] = field(default_factory=list)
 
 
-def main() -> None:
-    """Measure in each place, print the tables and record the figures."""
+def main(arguments: list[str]) -> None:
+    """Measure in each place, print the tables and record the figures. There are no options."""
+    ArgumentParser(prog="make bench ARGS=requests").parse_args(arguments)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rc-")))
         valkey = stack.enter_context(closing(RedisServer(valkey_binary())))

@@ -1,7 +1,7 @@
 """What a site costs with very many live sessions: its lists and counts, an export, a worker's pass, and
 ending some or all of them.
 
-`python -m benchmarks.scale --sizes 10000,100000,1000000 --sqlite 100000`. Each size has a population of its
+`make bench ARGS="scale --sizes 10000,100000,1000000 --sqlite 100000"`. Each size has a population of its
 own (`benchmarks.population`), with Valkey beside the database. What is measured are the functions that
 pages, commands and worker call. Beside the revocations another process goes on to sign people in.
 """
@@ -353,9 +353,9 @@ class Scale:
         self.say("sign_in", f"beside_{name}_s", statistics.median(taken), "s", len(taken))
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str]) -> None:
     """Measure each size on servers of its own."""
-    parser = argparse.ArgumentParser(prog="benchmarks.scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench ARGS=scale", description=__doc__)
     parser.add_argument("--sizes", default="10000,100000,1000000", help="on PostgreSQL")
     parser.add_argument("--sqlite", default="100000", help="sizes on SQLite")
     parser.add_argument("--runs", type=int, default=15, help="of each thing that is looked at")
@@ -393,7 +393,3 @@ def _run(scale: Scale, runs: int, valkey: RedisServer) -> None:
     finally:
         scale.system.close()
         valkey.reset()
-
-
-if __name__ == "__main__":
-    main()
