@@ -98,7 +98,7 @@ def freeze(targets: Targets, *, actor: Actor | Principal) -> Frozen:
         if targets.user_id is not None:
             # A sign-in that holds the lock has begun: its row is awaited, not missed.
             tx.lock_users([targets.user_id])
-        chosen = _chosen(targets)
+        chosen = _chosen(targets, tx.now())
         held = chosen.where(UserSession.reference == own) if own else None
         held_back = own if held is not None and tx.connection.execute(held).first() else None
         if own is not None:
@@ -188,7 +188,7 @@ def _insert(tx: Transaction, targets: Targets, by: Actor) -> int:
     return int(result.inserted_primary_key[0])
 
 
-def _chosen(targets: Targets) -> Select[Any]:
+def _chosen(targets: Targets, at: datetime) -> Select[Any]:
     query = select(UserSession.id).join(User, User.id == UserSession.user_id)
     if targets.references:
         return query.where(UserSession.reference.in_([r.casefold() for r in targets.references]))
@@ -197,7 +197,7 @@ def _chosen(targets: Targets) -> Select[Any]:
     if targets.matching is not None:
         return query.where(targets.matching.clause(), live())
     if targets.everyone:
-        return select(UserSession.id).where(live())
+        return select(UserSession.id).where(live(), UserSession.started_at <= at)
     raise NothingToRevoke(_("Choose at least one session."))
 
 

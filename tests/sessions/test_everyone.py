@@ -1,19 +1,25 @@
 """Everyone's sessions are frozen as a moment, not as a list: the set is what was live at it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
+from app import create_app
 from app.audit.trail import Actor
 from app.sessions import revocation
 from app.sessions.freeze import Frozen, Targets, freeze, review
 from app.sessions.models import RevocationTarget
 from app.sessions.receipt import receipt, shown
 from app.sessions.revocation import confirm, resume, revoke
+from app.sessions.transaction import live
+from tests.processes.web import in_background
+from tests.servers import RedisServer
 from tests.sessions.test_revocation import acting, alive, commanding, start
 from tests.sessions.test_upkeep import DAY, run
-from tests.site import Site, clock_moved
+from tests.site import Site, clock_moved, settings
 
 CLI = Actor.cli("root")
 
@@ -23,10 +29,48 @@ def everyone(site: Site) -> Frozen:
         return freeze(Targets(everyone=True), actor=CLI)
 
 
+@pytest.fixture(params=["postgresql", "mariadb"])
+def shared_site(request: pytest.FixtureRequest, valkey: RedisServer) -> Iterator[Site]:
+    """A site on each database in turn that many write at once."""
+    made = Site(
+        create_app(settings(request.getfixturevalue(f"migrated_{request.param}_url"), valkey.url))
+    )
+    yield made
+    made.close()
+
+
+@contextmanager
+def just_after(site: Site, statement: str, then: Callable[[], object]) -> Iterator[None]:
+    """Do something in another thread once the ledger has first run a statement that begins so."""
+    done: list[str] = []
+
+    def look(_connection: Any, _cursor: Any, ran: str, *_: Any) -> None:
+        if ran.startswith(statement) and not done:
+            done.append(ran)
+            in_background(then).result(10)
+
+    event.listen(site.system.ledger.engine, "after_cursor_execute", look)
+    try:
+        yield
+    finally:
+        event.remove(site.system.ledger.engine, "after_cursor_execute", look)
+    assert done
+
+
 def test_freezing_everyone_writes_no_list(any_site: Site) -> None:
     start(any_site, "alice", "bob")
     assert everyone(any_site).size == 2
     assert any_site.system.ledger.read(select(RevocationTarget.row_id)) == []
+
+
+def test_who_signs_in_while_everyone_is_frozen_is_not_counted(shared_site: Site) -> None:
+    start(shared_site, "alice")
+    with just_after(shared_site, "INSERT INTO revocations", lambda: start(shared_site, "bob")):
+        frozen = everyone(shared_site)
+    with commanding(shared_site):
+        done = confirm(frozen.id, actor=CLI, reason="incident")
+    assert (frozen.size, done.ended, done.already_ended) == (1, 1, 0)
+    assert [row.name for row in shared_site.rows(live())] == ["bob"]
 
 
 def test_a_review_of_everyone_says_what_is_still_live_of_it(any_site: Site) -> None:
