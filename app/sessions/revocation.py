@@ -6,12 +6,14 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
@@ -33,7 +35,7 @@ from app.sessions.purge import purge
 from app.sessions.receipt import Receipt, read_back, receipt
 from app.sessions.stores import budget
 from app.sessions.system import SessionSystem, system, system_of
-from app.sessions.transaction import Transaction
+from app.sessions.transaction import BEFORE_ALL, Transaction
 
 BATCH = 2000
 """Sessions in one transaction: a sign-in of one of these users waits until it commits."""
@@ -268,22 +270,32 @@ def _cut_off(tx: Transaction, row: AnyRow) -> None:
     spared = None
     if row.held_back is not None:
         spared = _spared(tx, UserSession.reference == row.held_back)
-    at, by = row.created_at, row.id
-    before = tx.connection.execute(select(Cutoff.__table__).with_for_update()).first()
-    if before is not None:
-        earlier, later = sorted(
-            [
-                (at, spared, by),
-                (before.at, _spared(tx, UserSession.id == before.spared_id), before.revocation_id),
-            ],
-            key=lambda cut: cut[0],
-        )
-        at, spared, by = later
-        if spared is not None and spared.started_at <= earlier[0] and spared != earlier[1]:
-            spared = None
+    before = _lock_cutoff(tx)
+    earlier, later = sorted(
+        [
+            (row.created_at, spared, row.id),
+            (before.at, _spared(tx, UserSession.id == before.spared_id), before.revocation_id),
+        ],
+        key=lambda cut: cut[0],
+    )
+    at, spared, by = later
+    if spared is not None and spared.started_at <= earlier[0] and spared != earlier[1]:
+        spared = None
     values = {"at": at, "spared_id": None if spared is None else spared.id, "revocation_id": by}
-    tx.connection.execute(delete(Cutoff))
-    tx.connection.execute(insert(Cutoff).values(id=1, **values))
+    tx.connection.execute(update(Cutoff).values(values))
+
+
+def _lock_cutoff(tx: Transaction) -> AnyRow:
+    """Lock the one row of the cutoff and return it; the first time, make it.
+
+    The row is never replaced: PostgreSQL shows who waited for it no other that took its place.
+    """
+    the_one = select(Cutoff.__table__).with_for_update()
+    if tx.connection.execute(the_one).first() is None:
+        # Another may make it at the same time: then this one waits, and locks that.
+        with suppress(IntegrityError), tx.connection.begin_nested():
+            tx.connection.execute(insert(Cutoff).values(id=1, at=BEFORE_ALL))
+    return tx.connection.execute(the_one).one()
 
 
 def _spared(tx: Transaction, which: ColumnElement[bool]) -> AnyRow | None:

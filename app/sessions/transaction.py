@@ -30,7 +30,7 @@ from app.people.models import User
 from app.sessions.models import Cutoff, EndReason, UserSession
 from app.sessions.store import SessionError
 
-_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RowEnded(SessionError):
@@ -50,7 +50,7 @@ def live() -> ColumnElement[bool]:
 def after_cutoff() -> ColumnElement[bool]:
     """Say which rows the cutoff leaves alone. Its one row is read once a statement, not once a session."""
     return or_(
-        UserSession.started_at > _of_cutoff(Cutoff.at, _BEFORE_ALL),
+        UserSession.started_at > _of_cutoff(Cutoff.at, BEFORE_ALL),
         UserSession.id == _of_cutoff(Cutoff.spared_id, 0),
     )
 

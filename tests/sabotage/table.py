@@ -388,12 +388,26 @@ TABLE = (
         1,
         "whom one cutoff denies, the next one does not spare",
         f"{SESSIONS}/revocation.py",
-        "    if before is not None:\n",
-        "    if before is not None and not before:\n",
+        "    at, spared, by = later\n",
+        "    at, by = row.created_at, row.id\n",
         (
             node(
                 "processes/test_bulks",
                 "test_signing_everyone_out_twice_at_once_lets_nobody_back_in[sqlite]",
+            ),
+        ),
+    ),
+    Sabotage(
+        1,
+        "who sets the cutoff waits for another who sets it (PostgreSQL)",
+        f"{SESSIONS}/revocation.py",
+        "    the_one = select(Cutoff.__table__).with_for_update()\n",
+        "    the_one = select(Cutoff.__table__)\n",
+        (
+            node(
+                "sessions/test_everyone",
+                "test_of_two_cutoffs_at_once_the_second_lets_nobody_in_whom_the_first_denies"
+                "[postgresql-not the first]",
             ),
         ),
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from app import create_app
 from app.audit.trail import Actor
 from app.sessions import revocation
 from app.sessions.freeze import Frozen, Targets, freeze, review
-from app.sessions.models import RevocationTarget
+from app.sessions.models import Cutoff, RevocationTarget
 from app.sessions.receipt import receipt, shown
 from app.sessions.revocation import confirm, resume, revoke
-from app.sessions.transaction import live
+from app.sessions.transaction import Transaction, live
 from tests.processes.web import in_background
 from tests.servers import RedisServer
 from tests.sessions.test_revocation import acting, alive, commanding, start
@@ -71,6 +72,45 @@ def test_who_signs_in_while_everyone_is_frozen_is_not_counted(shared_site: Site)
         done = confirm(frozen.id, actor=CLI, reason="incident")
     assert (frozen.size, done.ended, done.already_ended) == (1, 1, 0)
     assert [row.name for row in shared_site.rows(live())] == ["bob"]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["the first ever", "not the first"])
+def test_of_two_cutoffs_at_once_the_second_lets_nobody_in_whom_the_first_denies(
+    shared_site: Site, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    if before:
+        start(shared_site, "vera")
+        with commanding(shared_site):
+            revoke(everyone(shared_site), actor=CLI, reason="policy")
+    ada = shared_site.signed_in("ada")
+    start(shared_site, "alice")
+    monkeypatch.setattr(revocation, "work", lambda *_: None)
+    cut_off, is_cut, go_on = revocation._cut_off, Event(), Event()
+
+    def slowly(tx: Transaction, row: Any) -> None:
+        cut_off(tx, row)
+        is_cut.set()
+        go_on.wait(10)
+
+    def confirm_as(actor: Any, set_: Frozen) -> None:
+        with commanding(shared_site):
+            confirm(set_.id, actor=actor, reason="incident")
+
+    with acting(ada) as person:
+        older = freeze(Targets(everyone=True), actor=person)
+    start(shared_site, "bob")
+    newer = everyone(shared_site)
+    monkeypatch.setattr(revocation, "_cut_off", slowly)
+    first = in_background(lambda: confirm_as(CLI, newer))
+    assert is_cut.wait(10)
+    second = in_background(lambda: confirm_as(person, older))
+    with pytest.raises(TimeoutError):
+        second.result(0.3)
+    go_on.set()
+    first.result(10)
+    second.result(10)
+    assert shared_site.rows(live()) == []
+    assert len(shared_site.system.ledger.read(select(Cutoff.id))) == 1
 
 
 def test_a_review_of_everyone_says_what_is_still_live_of_it(any_site: Site) -> None:
