@@ -8,11 +8,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import MetaData, inspect
+from sqlalchemy import MetaData, inspect, select
 
 from app import create_app
+from app.audit.trail import Actor
 from app.extensions import Base, db
+from app.sessions.freeze import Targets, freeze
+from app.sessions.models import Cutoff, Revocation, RevocationTarget
+from app.sessions.revocation import revoke
 from app.sessions.stores.sql import payload_table
+from tests.sessions.test_revocation import commanding, start
 from tests.site import Site, settings
 
 
@@ -61,6 +66,26 @@ def test_up_down_and_up_again_leaves_what_the_first_made(empty: Callable[..., Si
         upgrade()
     assert tables(site) == made
     assert {"users", "user_sessions", "audit_events", "session_payloads"} <= made
+
+
+def test_going_back_one_and_up_again_keeps_revocations(any_site: Site) -> None:
+    """Sessions, the cutoff and the trail name them."""
+    actor = Actor.cli("root")
+    (alice, _bob) = start(any_site, "alice", "bob")
+    with commanding(any_site):
+        revoke([alice], actor=actor, reason="other")
+        revoke(freeze(Targets(everyone=True), actor=actor), actor=actor, reason="incident")
+    kept = [select(table.__table__) for table in (Revocation, RevocationTarget, Cutoff)]
+    before = [any_site.system.ledger.read(each) for each in kept]
+    with any_site.app.app_context():
+        downgrade(revision="0001")
+        upgrade()
+    revocations, *others = [any_site.system.ledger.read(each) for each in kept]
+    assert [(row.id, row.size, row.finished_at) for row in revocations] == [
+        (row.id, row.size, row.finished_at) for row in before[0]
+    ]
+    assert others == before[1:]
+    assert differences(any_site) == []
 
 
 def test_a_renamed_table_of_payloads_is_made_under_its_name(empty: Callable[..., Site]) -> None:

@@ -65,8 +65,8 @@ def downgrade() -> None:
     _create("revocation_id", ["revocation_id"])
     _drop("revocation_id_id")
 
-    with op.batch_alter_table("revocations", schema=None) as batch_op:
-        batch_op.drop_column("already_ended")
+    # No batch: on SQLite that makes the table anew, and sessions and the cutoff name its rows.
+    op.drop_column("revocations", "already_ended")
 
     with op.batch_alter_table("revocation_targets", schema=None) as batch_op:
         batch_op.create_foreign_key(
