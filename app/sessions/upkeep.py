@@ -149,7 +149,7 @@ def _look(system: SessionSystem, store: str, walk: Walk | None) -> tuple[int, li
         rows.where(UserSession.id > last).order_by(UserSession.id).limit(BATCH)
     ):
         found = system.stores[store].present([DataKey(row.data_key) for row in batch])
-        absent += [row for row in batch if DataKey(row.data_key) not in found]
+        absent += _not_ended(system, [r for r in batch if DataKey(r.data_key) not in found])
         _mark_found(
             system, [r.id for r in batch if r.missing_since and DataKey(r.data_key) in found]
         )
@@ -159,6 +159,17 @@ def _look(system: SessionSystem, store: str, walk: Walk | None) -> tuple[int, li
             walk.after[store] = last
             break
     return seen, absent
+
+
+def _not_ended(system: SessionSystem, rows: list[AnyRow]) -> list[AnyRow]:
+    """Leave out what has ended since it was read: its data is purged, not lost."""
+    if not rows:
+        return []
+    not_ended = select(UserSession.id).where(
+        UserSession.id.in_([row.id for row in rows]), UserSession.ended_at.is_(None)
+    )
+    ids = {row.id for row in system.ledger.read(not_ended)}
+    return [row for row in rows if row.id in ids]
 
 
 def _mark_found(system: SessionSystem, row_ids: Sequence[int]) -> None:

@@ -1,9 +1,10 @@
 """What the worker does in a pass, and when it rather does nothing and raises an alarm."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import event, text, update
 
 from app.audit.trail import Actor
 from app.sessions import upkeep
@@ -11,6 +12,7 @@ from app.sessions.freeze import Targets, freeze
 from app.sessions.models import UserSession
 from app.sessions.revocation import revoke
 from app.sessions.upkeep import Pass
+from tests.processes.web import in_background
 from tests.servers import RedisServer
 from tests.sessions.helpers import bring_back
 from tests.sessions.test_revocation import alive, commanding, start
@@ -144,6 +146,25 @@ def test_up_to_five_in_a_hundred_are_ended(
     lose(site, valkey, 7)
     assert run(site, 60).alarms
     assert len(alive(site)) == 114
+
+
+def test_what_is_revoked_while_the_worker_looks_is_not_missing(any_site: Site) -> None:
+    references = start(any_site, "alice", "bob")
+
+    @event.listens_for(any_site.system.ledger.engine, "after_cursor_execute")
+    def revoked_between(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "user_sessions.missing_since" in statement and references:
+            theirs = [references.pop() for _ in (1, 2)]
+            in_background(lambda: _revoke(any_site, theirs)).result(10)
+
+    done = run(any_site)
+    assert not references
+    assert (done.missing, done.lost, done.alarms) == (0, 0, [])
+
+
+def _revoke(site: Site, references: list[str]) -> None:
+    with commanding(site):
+        assert revoke(references, actor=CLI, reason="incident").purged == len(references)
 
 
 def test_an_alarm_in_one_store_does_not_stop_the_other(
