@@ -79,16 +79,19 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
     ended = [part for part in counted if row.everyone or part.outcome == "ended"]
     already_ended = sum(part.n for part in counted if part not in ended and part.outcome)
     waiting = sum(part.n for part in counted if part not in ended and part.outcome is None)
+    forgotten = 0
     if row.everyone:
         if row.finished_at is None:
             waiting = system.ledger.read(frozen.waiting(row, func.count()))[0][0]
         rest = max(0, row.size - sum(part.n for part in ended) - waiting)
         already_ended = rest if row.already_ended is None else row.already_ended
+        # Only what was purged is ever forgotten.
+        forgotten = max(0, rest - already_ended)
     return Receipt(
         revocation_id=revocation_id,
-        ended=sum(part.n for part in ended),
+        ended=sum(part.n for part in ended) + forgotten,
         already_ended=already_ended,
-        purged=sum(part.n for part in ended if part.purged),
+        purged=sum(part.n for part in ended if part.purged) + forgotten,
         purge_pending=sum(part.n for part in ended if not part.purged),
         present=row.present or 0,
         waiting=waiting,

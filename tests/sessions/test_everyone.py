@@ -239,5 +239,5 @@ def test_a_receipt_of_everyone_stays_as_it_was_when_its_sessions_are_forgotten(
     run(site, 2 * DAY)
     done = receipt(site.system, frozen.id)
     assert done is not None
-    assert (done.ended, done.already_ended, done.waiting) == (0, 1, 0)
+    assert (done.ended, done.already_ended, done.waiting, done.purged) == (1, 1, 0, 1)
     assert site.system.ledger.read(text("SELECT count(*) FROM user_sessions"))[0][0] == 0
