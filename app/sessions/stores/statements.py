@@ -52,17 +52,19 @@ class Statement(Generic[R]):
             cursor.close()
             return taken
         except BaseException as error:
-            if not self._was_answered(error, connection):
-                connection.invalidate()
+            self._distrust(connection, error)
             raise
         finally:
             connection.close()
 
-    def _was_answered(self, error: BaseException, connection: PoolProxiedConnection) -> bool:
+    def _distrust(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+        """Keep a connection that the server answered; a lost one takes with it all that are as old."""
         dialect = self._engine.dialect
-        return isinstance(error, dialect.loaded_dbapi.Error) and not dialect.is_disconnect(
-            error, connection, None
-        )
+        if not isinstance(error, dialect.loaded_dbapi.Error):
+            connection.invalidate()
+        elif dialect.is_disconnect(error, connection, None):
+            # As SQLAlchemy's own execution does: the others may lead to the same silent server.
+            self._engine.pool._invalidate(connection, error)
 
     def _bound(self, parameters: dict[str, object]) -> Any:
         values = [bind(parameters) for bind in self._binds]

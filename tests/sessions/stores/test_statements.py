@@ -1,7 +1,10 @@
 """A statement that the driver runs alone answers as it would through SQLAlchemy, and fails as safely."""
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
+from signal import SIGCONT, SIGSTOP
 from typing import Any, NamedTuple
 
 import psycopg
@@ -111,6 +114,29 @@ def test_a_connection_with_an_answer_still_to_come_is_not_used_again(postgresql_
         Statement(engine, select(func.pg_sleep(5)), tuple).first()
     assert connection_of(engine) is not before
     engine.dispose()
+
+
+def test_a_silent_connection_takes_with_it_all_that_are_as_old(postgresql_url: str) -> None:
+    engine = sql_engine(postgresql_url, pool_size=3)
+    backends = backends_of(engine, 3)
+    try:
+        for backend in backends:
+            os.kill(backend, SIGSTOP)
+        with budget.limit(0.2), pytest.raises(psycopg.OperationalError, match="deadline"):
+            Statement(engine, select(func.pg_backend_pid()), tuple).first()
+        with budget.limit(2.0):
+            assert backends_of(engine, 3).isdisjoint(backends)
+    finally:
+        for backend in backends:
+            os.kill(backend, SIGCONT)
+        engine.dispose()
+
+
+def backends_of(engine: Engine, number: int) -> set[int]:
+    """Return the server's processes behind so many connections, all out at once."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(engine.connect()) for _ in range(number)]
+        return {each.execute(select(func.pg_backend_pid())).scalar_one() for each in connections}
 
 
 def connection_of(engine: Engine) -> Any:
