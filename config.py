@@ -47,7 +47,10 @@ _BY_ROLE = "_BY_ROLE"
 _DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
-_ONE_REDIS = re.compile(r"(?P<scheme>redis|rediss|unix)://.+")
+_ONE_REDIS = re.compile(
+    r"(?P<scheme>rediss?)://(?=.)(?:[^@/?#]*@)?[^@,/?#]*(?:/[0-9]{0,4})?(?:\?.*)?|unix://.+",
+    re.ASCII,
+)
 _HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _MANY_REDIS = re.compile(
     rf"(?P<scheme>rediss?)\+(?P<kind>cluster|sentinel)://(?:[^@/?#\s]*@)?"
@@ -56,8 +59,8 @@ _MANY_REDIS = re.compile(
 )
 _PORT = re.compile(r":([0-9]{1,5})(?:,|$)")
 _SENTINEL_PATH = re.compile(r"/[\w.-]+(?:/[0-9]{1,4})?", re.ASCII)
-_ONE_OPTIONS = ("db", "username", "password")
-_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_ONE_OPTIONS = {"db": "[0-9]{1,4}", "username": ".+", "password": ".+"}
+_SENTINEL_OPTIONS = dict.fromkeys(("sentinel_username", "sentinel_password"), ".+")
 _TLS_OPTIONS = {
     "ssl_ca_certs": ".+",
     "ssl_certfile": ".+",
@@ -232,7 +235,7 @@ def _is_one_redis(url: str) -> bool:
         sound = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    return sound and found is not None and _has_options(found, parts.query, *_ONE_OPTIONS)
+    return sound and found is not None and _has_options(found, parts.query, _ONE_OPTIONS)
 
 
 def _is_many_redis(url: str) -> bool:
@@ -240,14 +243,14 @@ def _is_many_redis(url: str) -> bool:
     if found is None or not all(0 < int(port) < 65536 for port in _PORT.findall(found["hosts"])):
         return False
     if found["kind"] == "cluster":
-        return found["path"] in ("", "/") and _has_options(found, found["query"])
+        return found["path"] in ("", "/") and _has_options(found, found["query"], {})
     path = _SENTINEL_PATH.fullmatch(found["path"])
-    return path is not None and _has_options(found, found["query"], *_SENTINEL_OPTIONS)
+    return path is not None and _has_options(found, found["query"], _SENTINEL_OPTIONS)
 
 
-def _has_options(url: re.Match[str], query: str | None, *names: str) -> bool:
-    """Say whether each option of a Redis URL is one of those names, or of TLS where that is spoken."""
-    allowed = dict.fromkeys(("client_name", *names), ".+")
+def _has_options(url: re.Match[str], query: str | None, own: dict[str, str]) -> bool:
+    """Say whether each option of a Redis URL is one of its form's own, or of TLS where that is spoken."""
+    allowed = {"client_name": ".+"} | own
     if url["scheme"] == "rediss":
         allowed |= _TLS_OPTIONS
     given = parse_qsl(query or "", keep_blank_values=True)
