@@ -1,6 +1,7 @@
 // Says two minutes ahead that the session is about to end. The server's answer decides; a tab only counts down.
 const dialog = document.querySelector("#idle");
 const LOOK = 300;
+const PATIENCE = 5;
 
 if (dialog) {
   const clock = dialog.querySelector("[data-clock]");
@@ -39,8 +40,10 @@ if (dialog) {
   }
 
   async function ask(options = { headers: { "X-Passive": "1" } }) {
+    const late = new AbortController();
+    const end = setTimeout(() => late.abort(), PATIENCE * 1000);
     try {
-      const answer = await fetch(dialog.dataset.deadline, options);
+      const answer = await fetch(dialog.dataset.deadline, { ...options, signal: late.signal });
       if (answer.status === 401) return void leave();
       if (answer.ok) {
         const { left, last } = await answer.json();
@@ -50,6 +53,8 @@ if (dialog) {
       }
     } catch {
       // No answer: go on counting what is known.
+    } finally {
+      clearTimeout(end);
     }
     if (left() === 0) return void leave();
     count();

@@ -126,3 +126,11 @@ def test_the_warning_has_no_violation_and_fits(people: People, served: Served, s
     a_while_later(alice)
     expect(dialog(alice.page)).to_be_visible()
     assert not check(alice.page, "the warning")
+
+
+def test_a_server_that_never_answers_does_not_stop_the_countdown(people: People) -> None:
+    alice = at_home(people)
+    alice.page.route("**/account/deadline", lambda _route: None)
+    a_while_later(alice)
+    alice.page.clock.fast_forward("24:00")
+    expect(dialog(alice.page)).to_be_visible()
