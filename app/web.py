@@ -79,7 +79,8 @@ def _digest(path: Path, _modified: int) -> str:
 class Headed:
     """WSGI middleware: the request's id, the security headers, and no caching (ASVS 14.3.2).
 
-    It goes around Flask, so that every response has them, however it came about.
+    It goes around Flask, so that every response has them, however it came about. A security header that
+    a view sets itself stands in place of the site's.
     """
 
     def __init__(self, app: Flask, wsgi_app: App) -> None:
@@ -89,16 +90,17 @@ class Headed:
         if app.config["ROLLCALL_ENV"] != "development":
             fixed["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
         self._fixed = list(fixed.items())
-        self._names = {name.lower() for name in fixed} | {"cache-control"}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ[REQUEST_ID] = request_id = self._id(environ)
 
         def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             cached = environ.get(_CACHED, "no-store")
-            others = [each for each in headers if each[0].lower() not in self._names]
+            given = {name.lower() for name, _ in headers}
+            kept = [each for each in headers if each[0].lower() != "cache-control"]
+            fixed = [each for each in self._fixed if each[0].lower() not in given]
             ours = [("X-Request-ID", request_id), ("Cache-Control", cached)]
-            return start_response(status, others + self._fixed + ours, *rest)
+            return start_response(status, kept + fixed + ours, *rest)
 
         return self._app(environ, begin)
 

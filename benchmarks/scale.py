@@ -321,7 +321,7 @@ class Scale:
                 if found is None or not found.live:
                     denied.append(time.perf_counter() - since)
 
-        asking = Thread(target=ask)
+        asking = Thread(target=ask, daemon=True)
         asking.start()
         yield
         asking.join()

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Response
 
 from app.sessions.store import StoreUnavailable
 from tests import servers
+from tests.sessions.helpers import add_view
 from tests.site import Site
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +87,18 @@ def test_a_static_file_is_kept_long_under_its_hash_and_sets_no_cookie(site: Site
     assert "immutable" in response.headers["Cache-Control"]
     assert "Set-Cookie" not in response.headers
     assert "Cookie" not in response.headers.get("Vary", "")
+
+
+def test_a_view_may_widen_its_own_policy_and_never_its_caching(site: Site) -> None:
+    def view() -> Response:
+        headers = {"Content-Security-Policy": "default-src 'self'", "Cache-Control": "public"}
+        return Response("", headers=headers)
+
+    add_view(site, "/wide", view)
+    headers = site.browser().get("/wide").headers
+    assert headers.getlist("Content-Security-Policy") == ["default-src 'self'"]
+    assert headers.getlist("Cache-Control") == ["no-store"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_outside_development_https_is_demanded(make_site: Callable[..., Site]) -> None:

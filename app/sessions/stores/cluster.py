@@ -196,7 +196,9 @@ class ClusterClient(CoreCommands):
                     best = slots
         if best is None:
             raise failed
-        return best
+        # What is only a part of the answer gives no reason to forget the other nodes.
+        known = frozenset() if self._slots is None else self._slots.nodes
+        return _Slots(best.masters, best.nodes | known)
 
     def _to_ask(self) -> list[Address]:
         """Return all nodes in random order: no single one is asked by every process."""
