@@ -138,17 +138,25 @@ class Visit:
     ) -> After:
         if not ticked:
             return _after(page)
-        page = self.browser.post(page, action, ticked)
-        if page.path.startswith("/reauth"):
-            again = parse_qs(urlsplit(page.path).query).get("next", ["/"])[0]
-            page = self.browser.post(page, "/reauth", {"password": self._password, "next": again})
+        page = self._past_the_password(self.browser.post(page, action, ticked))
         if not page.path.startswith("/admin/revocations/"):
             return _after(page)
         reason, note, tell = self._random.choice(words)
         form = {"reason": reason, "note": note} | ({"tell_user": "y"} if tell else {})
         if count := _COUNT.search(page.text):
             form["count"] = count[1].replace(",", "")
-        return _after(self.browser.post(page, page.path, form))
+        done = self.browser.post(page, page.path, form)
+        if done.path.startswith("/reauth"):
+            page = self._past_the_password(done)
+            done = self.browser.post(page, page.path, form)
+        return _after(done)
+
+    def _past_the_password(self, page: Page) -> Page:
+        """Confirm the password if it is asked for, and return the page behind."""
+        if not page.path.startswith("/reauth"):
+            return page
+        again = parse_qs(urlsplit(page.path).query).get("next", ["/"])[0]
+        return self.browser.post(page, "/reauth", {"password": self._password, "next": again})
 
 
 def _after(page: Page) -> After:

@@ -130,8 +130,8 @@ ODD = {
         f"mariadb://{PIECE}@h/x?ssl_key={PIECE}",
     ],
     "REDIS_URL": [
-        f"redis://h/0#{PIECE}",
-        f"redis://:1/{PIECE}@h/0",
+        f"redis://:{PIECE}%23{PIECE}@h/0",
+        f"redis://:1%2F{PIECE}@h/0",
         f"unix://{PIECE}@/run/x.sock?password={PIECE}",
     ],
 }
@@ -147,6 +147,14 @@ def test_nothing_of_a_secret_is_shown_whatever_it_looks_like(name: str, value: s
         assert done.exit_code == 0
         assert PIECE not in done.output
     assert settings(**{name: value})[name]["value"]
+
+
+@pytest.mark.parametrize("url", [f"redis://:1/{PIECE}@h/0", f"redis://h/0#{PIECE}"])
+def test_a_secret_that_is_refused_is_not_shown_either(url: str) -> None:
+    with pytest.raises(config.ConfigError) as refused:
+        run(REDIS_URL=url)
+    assert "REDIS_URL" in str(refused.value)
+    assert PIECE not in str(refused.value)
 
 
 def test_each_source_is_named(tmp_path: Path) -> None:
