@@ -29,7 +29,7 @@ _DATA = [
 ]  # fmt: skip
 _IDENTIFIERS = [
     r"\b[a-z2-7]{10}\b",  # a session's reference
-    r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b",  # a request's id
+    r"\b[0-9a-f]{32}\b",  # a request's id
     r"\b[0-9a-f]*:[0-9a-f:]+\b",  # an address
     r"/[\w./?=&-]*|\w+=\w*|\w+:\w+",  # a path, a query, a filter
 ]
