@@ -25,7 +25,7 @@ from tests.servers import wait_until
 from tests.site import PASSWORD, Browser, Site
 
 LIMIT = 3
-ROUNDS = 5
+ROUNDS = 8
 FORBIDDEN = {"disable", "reset_password", "change_own_password"}
 """After these a sign-in that was verified before them is refused; after the others it may begin."""
 
