@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, redirect, request
+from flask import (
+    Flask,
+    Response,
+    after_this_request,
+    current_app,
+    g,
+    has_request_context,
+    redirect,
+    request,
+)
 from flask.typing import ResponseReturnValue
 
 from app.auth.access import public, wants_json
@@ -30,7 +39,6 @@ def init_app(app: Flask) -> None:
     """Let each request find its language; register both switches."""
     catalogs = str(CATALOGS)
     babel.init_app(app, default_translation_directories=catalogs, locale_selector=_locale)
-    app.after_request(_name_language)
     app.context_processor(_page_values)
     app.add_url_rule("/language", "language", set_language, methods=["POST"])
     app.add_url_rule("/theme", "theme", set_theme, methods=["POST"])
@@ -63,6 +71,7 @@ def _locale() -> str:
     if not has_request_context() or wants_json() or request.args.get("format") == "csv":
         return "en"
     g.language = _chosen() or _negotiated()
+    after_this_request(_name_language)
     return str(g.language).replace("-", "_")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NoReturn
 
-from flask import Flask, Response, current_app, g, request, session
+from flask import Flask, current_app, g, request, session
 from flask_babel import Babel
 from flask_login import LoginManager, current_user, user_logged_out
 from flask_migrate import Migrate
@@ -34,9 +34,6 @@ class LedgerLoginManager(LoginManager):  # type: ignore[misc]
         principal = session.principal  # type: ignore[attr-defined]
         g._login_user = self.anonymous_user() if principal is None else principal
 
-    def _update_remember_cookie(self, response: Response) -> Response:
-        return response
-
 
 class LateCSRFProtect(CSRFProtect):  # type: ignore[misc]
     """Flask-WTF's protection, which looks for exemptions only where there is something to protect."""
@@ -63,7 +60,8 @@ def init_app(app: Flask) -> None:
     """Bind the extensions but two: CSRFProtect comes after `auth.access`, Babel with `choices`."""
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path) / "migrations"))
-    login_manager.init_app(app, add_context_processor=False)
+    # What `init_app` does but for its hook, which looks at the session on every response.
+    app.login_manager = login_manager  # type: ignore[attr-defined]
     login_manager.login_view = "auth.login"
     app.jinja_env.globals["current_user"] = current_user
     user_logged_out.connect(_refuse_logout, app)

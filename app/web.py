@@ -56,6 +56,8 @@ def init_app(app: Flask) -> None:
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=0, x_port=0, x_prefix=0
         )
     app.wsgi_app = Headed(app, app.wsgi_app)  # type: ignore[method-assign]
+    # Flask asks of each hook and view, at each request, whether it is a coroutine.
+    app.ensure_sync = lru_cache(maxsize=512)(app.ensure_sync)  # type: ignore[method-assign]
     app.view_functions["static"] = _cached(app.view_functions["static"])
     app.context_processor(_page_values)
     app.jinja_env.globals["asset"] = asset
@@ -90,17 +92,21 @@ class Headed:
         if app.config["ROLLCALL_ENV"] != "development":
             fixed["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
         self._fixed = list(fixed.items())
+        self._names = {name.lower() for name in fixed}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ[REQUEST_ID] = request_id = self._id(environ)
 
         def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            given = [name.lower() for name, _ in headers]
+            if "cache-control" in given:
+                headers = [each for each in headers if each[0].lower() != "cache-control"]
+            fixed = self._fixed
+            if not self._names.isdisjoint(given):
+                fixed = [each for each in fixed if each[0].lower() not in given]
             cached = environ.get(_CACHED, "no-store")
-            given = {name.lower() for name, _ in headers}
-            kept = [each for each in headers if each[0].lower() != "cache-control"]
-            fixed = [each for each in self._fixed if each[0].lower() not in given]
             ours = [("X-Request-ID", request_id), ("Cache-Control", cached)]
-            return start_response(status, kept + fixed + ours, *rest)
+            return start_response(status, headers + fixed + ours, *rest)
 
         return self._app(environ, begin)
 

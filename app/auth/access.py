@@ -77,11 +77,13 @@ def rule_of(app: Flask, endpoint: str) -> Permission | None:
     """Return what a route requires, None for a public one. Raises LookupError if it has no rule."""
     if endpoint == "static":
         return None
-    view = app.view_functions[endpoint]
-    if not hasattr(view, "rule"):
-        raise LookupError(f"{endpoint} has no rule: decorate it with @public or @requires(...)")
-    rule = view.rule
-    assert rule is None or isinstance(rule, Permission)
+    view: Any = app.view_functions[endpoint]
+    try:
+        rule: Permission | None = view.rule
+    except AttributeError:
+        raise LookupError(
+            f"{endpoint} has no rule: decorate it with @public or @requires(...)"
+        ) from None
     return rule
 
 
@@ -99,11 +101,12 @@ def _check() -> ResponseReturnValue | None:
 
 def _refuse_nul(asked: Request) -> None:
     """Refuse a NUL in path, query or form: PostgreSQL holds no such text, and nobody types one."""
-    parts: list[Any] = [asked.path]
-    if asked.query_string or asked.method != "GET":
-        parts += [part for pair in asked.values.items(multi=True) for part in pair]
-    if any("\0" in part for part in parts):
+    if "\0" in asked.path:
         raise BadRequest
+    if asked.query_string or asked.method != "GET":
+        parts: list[Any] = [part for pair in asked.values.items(multi=True) for part in pair]
+        if any("\0" in part for part in parts):
+            raise BadRequest
 
 
 def _refuse_cross_site() -> None:

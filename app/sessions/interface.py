@@ -22,6 +22,7 @@ from flask.sessions import (
     SessionMixin,
 )
 from flask_session.base import ServerSideSession, ServerSideSessionInterface
+from werkzeug.sansio.http import parse_cookie
 
 from app import metrics
 from app.audit.models import Verb
@@ -76,19 +77,20 @@ class RollcallSession(LazyMapping):
     Raises StoreUnavailable where a server does not answer, SessionEnded where the session just ended.
     """
 
+    # Of the class: every request makes a session, and most look at no more than who it is.
+    _row: OpenRow | None = _UNASKED
+    _principal: Principal | None = None
+    _ended_id: int | None = None
+    _data: SessionData | None = None
+    _touch_due = False
+    _handle = b""
+    _new_id: str | None = None
+    _forget = False
+    _drop_visitor = False
+
     def __init__(self, app: Flask, request: Request) -> None:
-        super().__init__()
         self._app = app
         self._request = request
-        self._row: OpenRow | None = _UNASKED
-        self._principal: Principal | None = None
-        self._ended_id: int | None = None
-        self._data: SessionData | None = None
-        self._touch_due = False
-        self._handle = b""
-        self._new_id: str | None = None
-        self._forget = False
-        self._drop_visitor = False
 
     @property
     def _system(self) -> SessionSystem:
@@ -144,7 +146,8 @@ class RollcallSession(LazyMapping):
     def _ask(self) -> None:
         if self._row is not _UNASKED:
             return
-        cookie = self._request.cookies.get(self._app.config["SESSION_COOKIE_NAME"], "")
+        cookies = parse_cookie(self._request.environ.get("HTTP_COOKIE"))
+        cookie = cookies.get(self._app.config["SESSION_COOKIE_NAME"], "")
         handle = handle_for(cookie)
         row = None if handle is None else self._ledger.open(handle)
         self._handle = handle or b""
@@ -364,7 +367,7 @@ class RollcallSession(LazyMapping):
 
     def changed_too_late(self) -> None:
         """Say in the log, once a request, that a stream or a teardown changes what was saved before."""
-        self.on_update = LazyMapping._changed
+        self.on_update = LazyMapping.on_update
         self._changed()
         log.warning("session_changed_after_response path=%r", self._request.path)
 
@@ -442,7 +445,10 @@ class RollcallSessionInterface(ServerSideSessionInterface):  # type: ignore[misc
         opened.on_update = RollcallSession.changed_too_late
         if not opened.accessed and not opened.modified:
             return
-        response.vary.add("Cookie")
+        if "Vary" in response.headers:
+            response.vary.add("Cookie")
+        else:
+            response.headers["Vary"] = "Cookie"
         try:
             opened.finish()
             opened.write_visitor_cookie(self, response)

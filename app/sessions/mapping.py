@@ -17,12 +17,12 @@ _FLASK_LOGIN_KEYS = frozenset({"_user_id", "_fresh", "_id", "_remember", "_remem
 class LazyMapping(ServerSideSession):  # type: ignore[misc]
     """A mapping that fetches its content at the first look. C encoders bypass it: serialise `dict(session)`."""
 
+    modified = False
+    accessed = False
+    _loaded = False
+
     def __init__(self) -> None:
-        dict.__init__(self)
-        self.on_update = LazyMapping._changed
-        self.modified = False
-        self.accessed = False
-        self._loaded = False
+        """Begin without a look at anything."""
 
     def _fetch(self) -> dict[str, Any]:
         raise TypeError("a lazy mapping says how its content is fetched")
@@ -39,6 +39,8 @@ class LazyMapping(ServerSideSession):  # type: ignore[misc]
 
     def _changed(self) -> None:
         self.modified = self.accessed = True
+
+    on_update = staticmethod(_changed)
 
     def _is_visitor_csrf(self, key: object) -> bool:
         """A visitor's CSRF token is a constant that is never stored: forms need no session."""

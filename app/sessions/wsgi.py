@@ -16,36 +16,41 @@ class Deadline:
         self._seconds = seconds
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        budget.start(self._seconds)
+        given = budget.start(self._seconds)
         try:
             body = self._app(environ, start_response)
-            left = budget.remaining() or 0.0
         finally:
             budget.clear()
-        return _Body(body, left, self._seconds)
+        return _Body(body, given, self._seconds)
 
 
 class _Body:
     """An answer whose chunks, and whose end, which hands connections back, are held to a budget each."""
 
-    __slots__ = ("_body", "_chunks", "_left", "_seconds")
+    __slots__ = ("_body", "_chunks", "_given", "_seconds")
 
-    def __init__(self, body: Iterable[bytes], left: float, seconds: float) -> None:
+    def __init__(self, body: Iterable[bytes], given: budget.Budget, seconds: float) -> None:
         self._body = body
         self._chunks = iter(body)
-        self._left = left
+        self._given = given
         self._seconds = seconds
 
     def __iter__(self) -> "_Body":
         return self
 
     def __next__(self) -> bytes:
-        with budget.limit(self._left):
-            chunk = next(self._chunks)
-        self._left = self._seconds
-        return chunk
+        budget.resume(self._given)
+        try:
+            return next(self._chunks)
+        finally:
+            budget.clear()
+            self._given.renew(self._seconds)
 
     def close(self) -> None:
         if (close := getattr(self._body, "close", None)) is not None:
-            with budget.limit(self._seconds):
+            self._given.renew(self._seconds)
+            budget.resume(self._given)
+            try:
                 close()
+            finally:
+                budget.clear()

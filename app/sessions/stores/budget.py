@@ -19,10 +19,16 @@ class DeadlineExceeded(TimeoutError):
         super().__init__("the request's deadline has passed")
 
 
-class _Budget:
+class Budget:
     """Seconds left, and since when a wait has been running: one wait may hold others inside it."""
 
+    __slots__ = ("_left", "_since")
+
     def __init__(self, seconds: float) -> None:
+        self.renew(seconds)
+
+    def renew(self, seconds: float) -> None:
+        """Begin again with so many seconds, outside every wait."""
         self._left = seconds
         self._since: float | None = None
 
@@ -46,12 +52,19 @@ class _Budget:
             self._since = None
 
 
-_budget: ContextVar[_Budget | None] = ContextVar("rollcall_budget", default=None)
+_budget: ContextVar[Budget | None] = ContextVar("rollcall_budget", default=None)
 
 
-def start(seconds: float) -> None:
+def start(seconds: float) -> Budget:
     """Give this context a fresh budget, in seconds of waiting. It replaces the one before."""
-    _budget.set(_Budget(seconds))
+    given = Budget(seconds)
+    _budget.set(given)
+    return given
+
+
+def resume(given: Budget) -> None:
+    """Go on with a budget that `start` gave; `clear` took it away meanwhile."""
+    _budget.set(given)
 
 
 def clear() -> None:
@@ -65,7 +78,7 @@ class limit:  # noqa: N801 - it reads as a verb
     __slots__ = ("_outer", "_own")
 
     def __init__(self, seconds: float | None) -> None:
-        self._own = None if seconds is None else _Budget(seconds)
+        self._own = None if seconds is None else Budget(seconds)
 
     def __enter__(self) -> None:
         self._outer = _budget.set(self._own)
@@ -81,7 +94,7 @@ def within(seconds: float) -> Iterator[None]:
     if outer is None:
         yield
         return
-    inner = _Budget(min(seconds, outer.left()))
+    inner = Budget(min(seconds, outer.left()))
     given = inner.left()
     token = _budget.set(inner)
     try:

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from time import time
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -62,6 +63,29 @@ class BudgetPool(QueuePool):
             if entry.dbapi_connection is not None and _is_hung_up(entry.dbapi_connection):
                 entry.invalidate()
             return entry
+
+    def lend(self) -> ConnectionPoolEntry:
+        """Return a connected entry for one statement in autocommit; `take_back` must follow.
+
+        It is `Engine.raw_connection` without what that does around transactions: a proxy, a reset, events.
+        """
+        entry: Any = self._do_get()
+        try:
+            entry.get_connection()
+        except BaseException as error:
+            entry._checkin_failed(error, _fairy_was_created=False)
+            raise
+        return cast(ConnectionPoolEntry, entry)
+
+    def take_back(self, entry: ConnectionPoolEntry) -> None:
+        """Put an entry back that `lend` returned."""
+        self._do_return_conn(entry)
+
+    def invalidate_as_old_as(self, entry: Any, error: BaseException) -> None:
+        """Close this connection, and the others of its time before they are used again."""
+        if self._invalidate_time < entry.starttime:
+            self._invalidate_time = time()
+        entry.invalidate(error)
 
     @property
     def _timeout(self) -> float:

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BindParameter, Engine, PoolProxiedConnection, Select, Update
+from sqlalchemy import BindParameter, Engine, Select, Update
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from app.sessions.stores.engines import BudgetPool
 
 R = TypeVar("R")
 Convert = Callable[[Any], Any]
@@ -18,7 +21,8 @@ Convert = Callable[[Any], Any]
 class Statement(Generic[R]):
     """A SELECT or an UPDATE on an engine that autocommits. `row` makes a row of its columns in order.
 
-    Its errors are the driver's own. A connection is used again after one only if the server sent it.
+    Its errors are the driver's own. A connection is used again after one only if the server sent it. Each
+    connection keeps a cursor for each statement: making one costs the driver as much as a small answer.
     """
 
     def __init__(
@@ -44,31 +48,34 @@ class Statement(Generic[R]):
         return changed
 
     def _run(self, parameters: dict[str, object], take: Callable[[Any], Any]) -> Any:
-        connection = self._engine.raw_connection()
+        pool = self._engine.pool
+        assert isinstance(pool, BudgetPool)
+        lent = pool.lend()
         try:
-            cursor = connection.cursor()
-            cursor.execute(self._compiled.string, self._bound(parameters))
-            taken = take(cursor)
-            cursor.close()
-            return taken
+            cursor = lent.info.get(self)
+            if cursor is None:
+                connection: Any = lent.dbapi_connection
+                cursor = lent.info[self] = connection.cursor()
+            cursor.execute(self._text, self._bound(parameters))
+            return take(cursor)
         except BaseException as error:
-            self._distrust(connection, error)
+            self._distrust(pool, lent, error)
             raise
         finally:
-            connection.close()
+            pool.take_back(lent)
 
-    def _distrust(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+    def _distrust(self, pool: BudgetPool, lent: ConnectionPoolEntry, error: BaseException) -> None:
         """Keep a connection that the server answered; a lost one takes with it all that are as old."""
         dialect = self._engine.dialect
         if not isinstance(error, dialect.loaded_dbapi.Error):
-            connection.invalidate()
-        elif dialect.is_disconnect(error, connection, None):
+            lent.invalidate()
+        elif dialect.is_disconnect(error, lent.dbapi_connection, None):
             # As SQLAlchemy's own execution does: the others may lead to the same silent server.
-            self._engine.pool._invalidate(connection, error)
+            pool.invalidate_as_old_as(lent, error)
 
     def _bound(self, parameters: dict[str, object]) -> Any:
         values = [bind(parameters) for bind in self._binds]
-        return values if self._compiled.positional else dict(zip(self._names, values, strict=True))
+        return values if self._names is None else dict(zip(self._names, values, strict=True))
 
     # Compiled at the first use, when the dialect has met its server.
 
@@ -79,20 +86,30 @@ class Statement(Generic[R]):
         return compiled
 
     @cached_property
-    def _names(self) -> list[str]:
-        compiled = self._compiled
-        return list(compiled.positiontup or () if compiled.positional else compiled.binds)
+    def _text(self) -> str:
+        return self._compiled.string
+
+    @cached_property
+    def _names(self) -> list[str] | None:
+        """What the driver calls the parameters, None if it goes by their places."""
+        return None if self._compiled.positional else list(self._compiled.bind_names.values())
 
     @cached_property
     def _binds(self) -> list[Callable[[dict[str, object]], object]]:
-        return [self._bind(self._compiled.binds[name]) for name in self._names]
+        names = self._compiled.positiontup or self._names or ()
+        return [self._bind(self._compiled.binds[name]) for name in names]
 
     def _bind(self, bind: BindParameter[Any]) -> Callable[[dict[str, object]], object]:
         dialect = self._engine.dialect
         convert = bind.type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is
+        if bind.callable is not None:
+            asked = bind.callable
+            return lambda _: convert(asked())
         if not bind.required:
-            return lambda _: convert(bind.effective_value)
-        return lambda parameters: convert(parameters[bind.key])
+            fixed = convert(bind.value)
+            return lambda _: fixed
+        name = bind.key
+        return lambda parameters: convert(parameters[name])
 
     @cached_property
     def _results(self) -> list[tuple[int, Convert]]:
