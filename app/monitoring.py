@@ -20,7 +20,7 @@ from app import metrics
 from app.auth.access import public
 from app.people.models import Role, User
 from app.sessions.ledger import DATABASE
-from app.sessions.models import UserSession
+from app.sessions.models import PendingPurge, UserSession
 from app.sessions.store import DataKey, SessionStore, StoreUnavailable
 from app.sessions.stores import budget
 from app.sessions.system import SessionSystem, system_of
@@ -36,11 +36,7 @@ _LIVE = (
     .where(live(), User.active)
     .group_by(UserSession.store, User.role)
 )
-_WAITING = (
-    select(UserSession.store, func.count().label("rows"))
-    .where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
-    .group_by(UserSession.store)
-)
+_WAITING = select(PendingPurge.store, func.count().label("rows")).group_by(PendingPurge.store)
 
 # Starts at 0, so that a site without errors has a rate of them.
 metrics.REQUEST_SECONDS.labels("none", "GET", "5xx")

@@ -139,7 +139,7 @@ def _sessions(
         ended = started + timedelta(minutes=random.uniform(1, 200))
         reason = random.choice((EndReason.SIGNED_OUT, EndReason.IDLE_TIMEOUT, EndReason.SUPERSEDED))
         yield row | {
-            "ended_at": ended, "end_reason": reason.value, "ended_by": "rollcall", "purged_at": ended,
+            "ended_at": ended, "end_reason": reason.value, "ended_by": "rollcall",
         }  # fmt: skip
     more = random.sample(range(made.people), made.live - made.people)
     people = [*range(made.people), *more]
@@ -178,7 +178,6 @@ def _session(
         "end_reason": None,
         "ended_by": None,
         "tell_user": False,
-        "purged_at": None,
     }
 
 

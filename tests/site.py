@@ -20,7 +20,7 @@ from app.columns import clock, skew
 from app.extensions import db
 from app.people.models import User
 from app.people.passwords import hash_password
-from app.sessions.models import UserSession
+from app.sessions.models import PendingPurge, UserSession
 from app.sessions.stores.engines import database_url
 from app.sessions.system import SessionSystem, system_of
 from tests.logged import keeping
@@ -81,9 +81,10 @@ class Site:
         return browser
 
     def rows(self, *where: Any) -> list[Any]:
-        """Return the ledger's rows with their user's name, oldest first."""
+        """Return the ledger's rows with their user's name, and whether their data waits, oldest first."""
+        pending = select(PendingPurge.row_id).where(PendingPurge.row_id == UserSession.id).exists()
         query = (
-            select(UserSession.__table__, User.name)
+            select(UserSession.__table__, User.name, pending.label("purge_pending"))
             .join(User, User.id == UserSession.user_id)
             .where(*where)
             .order_by(UserSession.id)

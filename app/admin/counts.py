@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, case, func, select
 from app.audit.models import AuditEvent, Verb
 from app.columns import now
 from app.people.models import User
-from app.sessions.models import Revocation, UserSession
+from app.sessions.models import PendingPurge, Revocation, UserSession
 from app.sessions.search import MOST_OF_USERS
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import system
@@ -41,11 +41,7 @@ _OVERDUE = select(func.count()).where(
     (UserSession.idle_expires_at < now(-_WORKER_GRACE))
     | (UserSession.absolute_expires_at < now(-_WORKER_GRACE)),
 )
-_WAITING = (
-    select(UserSession.store, func.count().label("rows"))
-    .where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
-    .group_by(UserSession.store)
-)
+_WAITING = select(PendingPurge.store, func.count().label("rows")).group_by(PendingPurge.store)
 _STARTED_LATELY = select(func.count()).where(UserSession.started_at > now(-_HOUR))
 _REVOKED_LATELY = select(func.count()).where(
     UserSession.ended_at > now(-_DAY), UserSession.end_reason == "revoked"

@@ -86,7 +86,6 @@ class UserSession(Base):
         _partial("user_agent_id", _LIVE, "user_agent_id", "last_seen_at"),
         _partial("idle_expires_at", _LIVE, "ended_at", "idle_expires_at"),
         _partial("absolute_expires_at", _LIVE, "ended_at", "absolute_expires_at"),
-        _partial("unpurged", "ended_at IS NOT NULL AND purged_at IS NULL", "id"),
         _partial("missing", "missing_since IS NOT NULL", "id"),
         _partial("revocation_id_id", "revocation_id IS NOT NULL", "revocation_id", "id"),
     )
@@ -120,8 +119,20 @@ class UserSession(Base):
     note: Mapped[str | None] = mapped_column(Text)
     tell_user: Mapped[bool] = mapped_column(Boolean, default=False)
 
-    purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     missing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class PendingPurge(Base):
+    """The data of a session that has ended: to be deleted, until its store has answered that it is.
+
+    A table of its own, for to mark it in the ledger's row would write that, and all its indexes, again.
+    """
+
+    __tablename__ = "pending_purges"
+
+    row_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    store: Mapped[str] = mapped_column(String(16))
+    data_key: Mapped[str] = mapped_column(String(64))
 
 
 class Revocation(Base):

@@ -1,4 +1,4 @@
-"""Delete the data of sessions that have ended, and note in the ledger that it is gone.
+"""Delete the data of sessions that have ended, and note beside the ledger that it is gone.
 
 Access was denied when the ledger's transaction committed; this is cleaning up. What a silent store
 leaves behind is retried by the worker until it is done.
@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import update
+from sqlalchemy import delete
 
-from app.columns import AnyRow, clock
-from app.sessions.models import UserSession
+from app.columns import AnyRow
+from app.sessions.models import PendingPurge
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import SessionSystem
 
@@ -30,7 +30,7 @@ class Purged:
 
 
 def purge(system: SessionSystem, rows: Iterable[AnyRow]) -> dict[str, Purged]:
-    """Delete the rows' payloads and mark the rows; a silent store leaves its rows pending."""
+    """Delete the rows' payloads; a silent store leaves its rows pending."""
     by_store: dict[str, list[AnyRow]] = defaultdict(list)
     for row in rows:
         by_store[row.store].append(row)
@@ -53,11 +53,7 @@ def _purge_one(system: SessionSystem, store: str, rows: Sequence[AnyRow]) -> Pur
 
 def _mark(system: SessionSystem, row_ids: Sequence[int]) -> None:
     with system.ledger.transaction() as tx:
-        tx.connection.execute(
-            update(UserSession)
-            .where(tx.among(UserSession.id, row_ids), UserSession.ended_at.is_not(None))
-            .values(purged_at=clock())
-        )
+        tx.connection.execute(delete(PendingPurge).where(tx.among(PendingPurge.row_id, row_ids)))
 
 
 def discard(system: SessionSystem, store: str, key: DataKey) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from app.columns import AnyRow, clock
 from app.sessions import frozen
-from app.sessions.models import Revocation, RevocationTarget, UserSession
+from app.sessions.models import PendingPurge, Revocation, RevocationTarget, UserSession
 from app.sessions.store import DataKey
 from app.sessions.system import SessionSystem
 
@@ -68,11 +68,12 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
     if not found:
         return None
     row = found[0]
-    purged = UserSession.purged_at.is_not(None)
+    purged = PendingPurge.row_id.is_(None)
     outcomes = [] if row.everyone else [RevocationTarget.outcome]
     seen = frozen.ended if row.everyone else frozen.chosen
     counted = system.ledger.read(
         seen(row, UserSession.store, purged.label("purged"), func.count().label("n"))
+        .outerjoin(PendingPurge, PendingPurge.row_id == UserSession.id)
         .add_columns(*outcomes)
         .group_by(UserSession.store, purged, *outcomes)
     )
@@ -126,10 +127,7 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
         still += [row for row in batch if DataKey(row.data_key) in found.get(row.store, {})]
     with system.ledger.transaction() as tx:
         for start in range(0, len(still), _BATCH):
-            ids = sorted(row.id for row in still[start : start + _BATCH])
-            tx.connection.execute(
-                update(UserSession).where(UserSession.id.in_(ids)).values(purged_at=None)
-            )
+            tx.purge_again([row.id for row in still[start : start + _BATCH]])
         tx.connection.execute(
             update(Revocation)
             .where(Revocation.id == revocation_id)

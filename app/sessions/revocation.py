@@ -26,6 +26,7 @@ from app.sessions.ledger import Principal
 from app.sessions.models import (
     Cutoff,
     EndReason,
+    PendingPurge,
     Revocation,
     RevocationReason,
     RevocationTarget,
@@ -139,7 +140,7 @@ def _go_on(on: SessionSystem, revocation_id: int) -> None:
     """Purge what waits for a store, then do what is left of the set."""
     of = on.ledger.read(select(Revocation.__table__).where(Revocation.id == revocation_id))[0]
     pending = frozen.ended(of, UserSession.id, UserSession.store, UserSession.data_key)
-    pending = pending.where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
+    pending = pending.join(PendingPurge, PendingPurge.row_id == UserSession.id)
     purge(on, on.ledger.read(pending.order_by(UserSession.id).limit(BATCH)))
     work(on, revocation_id)
 

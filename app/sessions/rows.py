@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from app.columns import AnyRow, clock
 from app.people.models import User
-from app.sessions.models import UserAgent, UserSession
+from app.sessions.models import PendingPurge, UserAgent, UserSession
 from app.sessions.store import DataKey, StoreUnavailable, UnreadablePayload
 from app.sessions.stores import budget
 from app.sessions.system import system
@@ -54,7 +54,6 @@ class SessionRow:
     note: str | None
     regenerations: int
     revocation_id: int | None
-    purged_at: datetime | None
     present: bool | None = None
     ttl: timedelta | None = None
 
@@ -80,6 +79,10 @@ ROWS = (
         _FirstAgent.client.label("first_client"),
         clock().label("now"),
         live().label("live"),
+        select(PendingPurge.row_id)
+        .where(PendingPurge.row_id == UserSession.id)
+        .exists()
+        .label("purge_pending"),
     )
     .join(User, User.id == UserSession.user_id)
     .join(UserAgent, UserAgent.id == UserSession.user_agent_id)
@@ -129,20 +132,24 @@ def looked_up(
     """Ask each store once which of the rows' payloads it has."""
     by_store: dict[str, list[DataKey]] = {}
     for row in found if look_up else ():
-        if row.ended_at is None or row.purged_at is None:
+        if _may_have_data(row):
             by_store.setdefault(row.store, []).append(DataKey(row.data_key))
     with budget.within(_LOOK):
         present, silent = system.stores.present(by_store)
     rows = []
     for row in found:
         shown = _shown(row)
-        if row.store in by_store and row.store not in silent:
+        if look_up and not _may_have_data(row):
+            shown = replace(shown, present=False)
+        elif look_up and row.store not in silent:
             ttl = present.get(row.store, {}).get(DataKey(row.data_key))
             shown = replace(shown, present=ttl is not None, ttl=ttl)
-        elif look_up and row.purged_at is not None:
-            shown = replace(shown, present=False)
         rows.append(shown)
     return tuple(rows), tuple(sorted(silent))
+
+
+def _may_have_data(row: AnyRow) -> bool:
+    return row.ended_at is None or bool(row.purge_pending)
 
 
 def _shown(row: AnyRow) -> SessionRow:
@@ -174,5 +181,4 @@ def _shown(row: AnyRow) -> SessionRow:
         note=row.note,
         regenerations=row.regenerations,
         revocation_id=row.revocation_id,
-        purged_at=row.purged_at,
     )

@@ -27,7 +27,7 @@ from app.audit.models import Verb
 from app.audit.trail import Actor, Event, record, record_each
 from app.columns import AnyRow, clock, now
 from app.people.models import User
-from app.sessions.models import Cutoff, EndReason, UserSession
+from app.sessions.models import Cutoff, EndReason, PendingPurge, UserSession
 from app.sessions.store import SessionError
 
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
@@ -173,10 +173,22 @@ class Transaction:
             .where(among, UserSession.ended_at.is_(None))
             .values(ended_at=self.now(), end_reason=reason, ended_by=actor.name, **values)
         )
+        self.connection.execute(_LEAVES_DATA.from_select(_DATA, _PAYLOADS.where(among)))
         event = _end_event(verb, reason, values)
         record_each(self.connection, self.now(), actor, event, _WHOM.where(among))
         self.events += [event] * len(rows)
         return rows
+
+    def purge_again(self, row_ids: Sequence[int]) -> None:
+        """Let the worker delete the data of rows that have ended once more: a store still had it."""
+        some = self.among(UserSession.id, row_ids)
+        of_row = select(PendingPurge.row_id).where(PendingPurge.row_id == UserSession.id)
+        # Locked, so that another who finds the same does not write the same.
+        locked = select(UserSession.id).where(some).order_by(UserSession.id).with_for_update()
+        self.connection.execute(locked).all()
+        self.connection.execute(
+            _LEAVES_DATA.from_select(_DATA, _PAYLOADS.where(some, ~of_row.exists()))
+        )
 
     def _lock_not_ended(self, row_ids: Sequence[int]) -> list[int]:
         """Lock those rows that have not ended, in id order.
@@ -206,6 +218,10 @@ TARGET = select(
     User.role,
 ).join(User, User.id == UserSession.user_id)
 
+
+_DATA = ("row_id", "store", "data_key")
+_LEAVES_DATA = insert(PendingPurge)
+_PAYLOADS: Any = select(UserSession.id, UserSession.store, UserSession.data_key)
 
 _WHOM: Any = (
     select(UserSession.user_id, User.name, UserSession.reference)

@@ -14,7 +14,13 @@ from sqlalchemy import delete, func, or_, select, update
 from app.audit.models import AuditEvent, Verb
 from app.audit.trail import Actor, Event
 from app.columns import AnyRow, clock, now
-from app.sessions.models import EndReason, Revocation, RevocationTarget, UserSession
+from app.sessions.models import (
+    EndReason,
+    PendingPurge,
+    Revocation,
+    RevocationTarget,
+    UserSession,
+)
 from app.sessions.purge import purge
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import SessionSystem
@@ -100,16 +106,10 @@ def expire(system: SessionSystem, by: Actor) -> int:
 
 def purge_ended(system: SessionSystem, done: Pass) -> None:
     """Delete the data that earlier purges could not reach."""
-    waiting = TARGET.where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
-    for name in {
-        row.store
-        for row in system.ledger.read(
-            select(UserSession.store)
-            .where(UserSession.ended_at.is_not(None), UserSession.purged_at.is_(None))
-            .distinct()
-        )
-    }:
-        of_store = waiting.where(UserSession.store == name).order_by(UserSession.id).limit(BATCH)
+    waiting = select(PendingPurge.row_id.label("id"), PendingPurge.store, PendingPurge.data_key)
+    for (name,) in system.ledger.read(select(PendingPurge.store).distinct()):
+        of_store = waiting.where(PendingPurge.store == name)
+        of_store = of_store.order_by(PendingPurge.row_id).limit(BATCH)
         while batch := system.ledger.read(of_store):
             result = purge(system, batch)[name]
             done.purged += result.purged
@@ -233,11 +233,7 @@ def _raise_alarm(
 
 
 def _count_waiting(system: SessionSystem, store: str) -> int:
-    waiting = select(func.count()).where(
-        UserSession.ended_at.is_not(None),
-        UserSession.purged_at.is_(None),
-        UserSession.store == store,
-    )
+    waiting = select(func.count()).where(PendingPurge.store == store)
     return int(system.ledger.read(waiting)[0][0])
 
 
@@ -260,7 +256,7 @@ def forget(system: SessionSystem) -> int:
     """Delete ended and purged rows, and events, that are older than the settings keep them."""
     old_rows = select(UserSession.id).where(
         UserSession.ended_at <= now(-system.keep.sessions.total_seconds()),
-        UserSession.purged_at.is_not(None),
+        ~select(PendingPurge.row_id).where(PendingPurge.row_id == UserSession.id).exists(),
     )
     old_events = select(AuditEvent.id).where(
         AuditEvent.at <= now(-system.keep.events.total_seconds())

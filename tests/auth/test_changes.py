@@ -88,7 +88,7 @@ def test_a_silent_store_does_not_keep_a_change_from_denying_at_once(
     with commanding(site):
         CHANGES[change][0](site.user_id("alice"))
     assert not alice.is_signed_in()
-    assert site.rows()[0].purged_at is None
+    assert site.rows()[0].purge_pending
 
 
 def test_a_disabled_user_cannot_sign_in_and_is_not_told_apart(site: Site) -> None:

@@ -19,7 +19,7 @@ def test_signing_out_ends_the_row_and_deletes_the_data(any_site: Site) -> None:
         assert any_site.payload(row) is None
         ended = next(r for r in any_site.rows() if r.id == row.id)
         assert (ended.end_reason, ended.ended_by) == ("signed_out", name)
-        assert ended.purged_at is not None
+        assert not ended.purge_pending
 
 
 def test_signing_out_is_recorded_as_ones_own_act(site: Site) -> None:
@@ -85,14 +85,14 @@ def test_signing_out_with_the_store_down_denies_at_once_and_purges_later(
     assert browser.cookie is None
     (row,) = site.rows()
     assert row.end_reason == "signed_out"
-    assert row.purged_at is None
+    assert row.purge_pending
     bring_back(site, valkey)
     assert not with_cookie(site, old).is_signed_in()
     assert site.payload(row) is not None
     with site.app.app_context():
         assert run(site.system).purged == 1
     assert site.payload(row) is None
-    assert site.rows()[0].purged_at is not None
+    assert not site.rows()[0].purge_pending
 
 
 def test_the_form_with_the_store_down_is_a_503_and_signs_nobody_out(
@@ -128,4 +128,4 @@ def test_the_form_signs_out_with_the_store_down_if_the_browser_vouches_for_it(
     answer = browser.client.post("/logout", data={"csrf_token": token}, headers=same)
     assert answer.status_code == 303
     assert site.live("alice") == []
-    assert site.rows()[0].purged_at is None
+    assert site.rows()[0].purge_pending

@@ -162,7 +162,7 @@ def test_data_that_waits_for_a_silent_store_is_exit_code_3(site: Site, valkey: R
     assert swept.exit_code == 0
     assert json.loads(swept.stdout)["purge_pending"] == 0
     (row,) = site.rows()
-    assert row.purged_at is not None
+    assert not row.purge_pending
     assert site.payload(row) is None
 
 

@@ -97,7 +97,7 @@ def assert_they_agree(site: Site) -> set[tuple[str, str]]:
     ended = Counter(event.reference for event in events if event.verb in ENDS)
     assert begun == Counter(row.reference for row in rows)
     assert ended == Counter(row.reference for row in rows if row.ended_at is not None)
-    assert not [row for row in rows if row.ended_at is not None and row.purged_at is None]
+    assert not [row for row in rows if row.purge_pending]
     assert max(Counter(row.name for row in rows if row.ended_at is None).values(), default=0) <= 1
 
     of_rows = {(row.store, row.data_key) for row in rows if row.ended_at is None}

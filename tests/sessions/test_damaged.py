@@ -90,7 +90,7 @@ def test_damaged_data_ends_the_session_with_an_event(
     assert row.reference in response.text
     (ended,) = site.rows()
     assert ended.end_reason == "damaged"
-    assert ended.purged_at is not None
+    assert not ended.purge_pending
     assert site.payload(ended) is None
     assert [e.verb for e in site.events()] == ["session.signed_in", "session.damaged"]
     assert site.events()[1].reference == row.reference
