@@ -41,6 +41,26 @@ def waiting(of: AnyRow, *columns: Any) -> Select[Any]:
     )
 
 
+def next_waiting(of: AnyRow, after: int, size: int) -> Select[Any]:
+    """Return the ids of the next `size` after an id, in order: from the targets alone, where there are any."""
+    key: Any = UserSession.id if of.everyone else RevocationTarget.row_id
+    some = (
+        waiting(of, key) if of.everyone else _targets(of).where(RevocationTarget.outcome.is_(None))
+    )
+    return some.where(key > after).order_by(key).limit(size)
+
+
+def next_chosen(of: AnyRow, after: int, size: int) -> Select[Any]:
+    """Return the ids of the next `size` of the set after an id; of everyone's, what this revocation ended."""
+    key: Any = UserSession.id if of.everyone else RevocationTarget.row_id
+    some = ended(of, key) if of.everyone else _targets(of)
+    return some.where(key > after).order_by(key).limit(size)
+
+
+def _targets(of: AnyRow) -> Select[Any]:
+    return select(RevocationTarget.row_id).where(RevocationTarget.revocation_id == of.id)
+
+
 def ended(of: AnyRow, *columns: Any) -> Select[Any]:
     """Return what has ended; of everyone's, what this revocation has ended."""
     if not of.everyone:

@@ -3,7 +3,7 @@
 `interface` asks it, `sign_in`, `revocation` and `upkeep` change it, each inside `Ledger.transaction()`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from app.sessions.models import EndReason, UserAgent, UserSession
 from app.sessions.stores.breaker import Breaker
 from app.sessions.stores.engines import transaction
 from app.sessions.stores.statements import Statement
-from app.sessions.transaction import Transaction, cutoff_at, live
+from app.sessions.transaction import Transaction, among, cutoff_at, live
 
 REQUEST_ID = "rollcall.request_id"
 """The key in the WSGI environment under which a request's id is found."""
@@ -200,6 +200,10 @@ class Ledger:
         """Run one SELECT and return its rows."""
         with self.breaker.answering("read"), self.engine.connect() as connection:
             return connection.execute(statement, parameters).all()
+
+    def among(self, column: Any, ids: Iterable[int]) -> Any:
+        """Match thousands of ids, in a statement for `read`."""
+        return among(self.engine.dialect, column, ids)
 
     def now(self) -> datetime:
         """Return the database's clock."""

@@ -152,14 +152,11 @@ def _set(system: SessionSystem, revocation_id: int) -> AnyRow:
 def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[AnyRow]]:
     last = 0
     of = _set(system, revocation_id)
-    rows = (
-        frozen.ended(of, UserSession.id, UserSession.store, UserSession.data_key)
-        .order_by(UserSession.id)
-        .limit(_BATCH)
-    )
-    while batch := system.ledger.read(rows.where(UserSession.id > last)):
-        yield batch
-        last = batch[-1].id
+    rows = select(UserSession.id, UserSession.store, UserSession.data_key)
+    rows = rows.where(UserSession.ended_at.is_not(None))
+    while ids := [row[0] for row in system.ledger.read(frozen.next_chosen(of, last, _BATCH))]:
+        yield system.ledger.read(rows.where(system.ledger.among(UserSession.id, ids)))
+        last = ids[-1]
 
 
 def _of_store(ended: Sequence[AnyRow], store: str) -> StoreReceipt:

@@ -193,10 +193,9 @@ def _batch(on: SessionSystem, revocation_id: int, size: int, after: int) -> _Bat
             return None
         if row.everyone and _is_late(tx, row):
             return None
-        left = frozen.waiting(row, UserSession.id, UserSession.user_id, _IS_DUE)
-        left = left.where(UserSession.id > after).order_by(UserSession.id).limit(size)
-        chosen = tx.connection.execute(left).all()
-        ids = [target.id for target in chosen]
+        ids = list(tx.connection.execute(frozen.next_waiting(row, after, size)).scalars())
+        of_batch = select(UserSession.id, UserSession.user_id, _IS_DUE)
+        chosen = tx.connection.execute(of_batch.where(tx.among(UserSession.id, ids))).all()
         tx.lock_users([target.user_id for target in chosen])
         by = Actor(**row.actor)
         expired = tx.expire([target.id for target in chosen if target.due], Actor.system())
