@@ -14,7 +14,7 @@ from app import create_app
 from app.audit.trail import Actor
 from app.extensions import Base, db
 from app.sessions.freeze import Targets, freeze
-from app.sessions.models import Cutoff, Revocation, RevocationTarget
+from app.sessions.models import Cutoff, PendingPurge, Revocation, RevocationTarget
 from app.sessions.revocation import revoke
 from app.sessions.stores.sql import payload_table
 from tests.sessions.test_revocation import commanding, start
@@ -68,14 +68,17 @@ def test_up_down_and_up_again_leaves_what_the_first_made(empty: Callable[..., Si
     assert {"users", "user_sessions", "audit_events", "session_payloads"} <= made
 
 
-def test_going_back_one_and_up_again_keeps_revocations(any_site: Site) -> None:
-    """Sessions, the cutoff and the trail name them."""
+def test_going_back_and_up_again_keeps_revocations_and_waiting_purges(any_site: Site) -> None:
+    """Sessions, the cutoff and the trail name revocations; what is not deleted yet has to be."""
     actor = Actor.cli("root")
     (alice, _bob) = start(any_site, "alice", "bob")
     with commanding(any_site):
         revoke([alice], actor=actor, reason="other")
         revoke(freeze(Targets(everyone=True), actor=actor), actor=actor, reason="incident")
-    kept = [select(table.__table__) for table in (Revocation, RevocationTarget, Cutoff)]
+    with any_site.system.ledger.transaction() as tx:
+        tx.purge_again([any_site.rows()[0].id])
+    of = (Revocation, RevocationTarget, Cutoff, PendingPurge)
+    kept = [select(table.__table__) for table in of]
     before = [any_site.system.ledger.read(each) for each in kept]
     with any_site.app.app_context():
         downgrade(revision="0001")
@@ -85,6 +88,7 @@ def test_going_back_one_and_up_again_keeps_revocations(any_site: Site) -> None:
         (row.id, row.size, row.finished_at) for row in before[0]
     ]
     assert others == before[1:]
+    assert len(others[-1]) == 1
     assert differences(any_site) == []
 
 
