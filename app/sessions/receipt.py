@@ -125,6 +125,8 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
         found, unasked = system.stores.present(keys)
         silent |= unasked
         still += [row for row in batch if DataKey(row.data_key) in found.get(row.store, {})]
+        if silent:
+            break
     with system.ledger.transaction() as tx:
         for start in range(0, len(still), _BATCH):
             tx.purge_again([row.id for row in still[start : start + _BATCH]])

@@ -91,9 +91,8 @@ class Breaker:
         """Judge how a call ended; raise StoreUnavailable in place of a server's error."""
         if error is None:
             self._close()
-        elif isinstance(error, StoreUnavailable):
-            return
-        elif not isinstance(error, Exception):
+        elif isinstance(error, StoreUnavailable) or not isinstance(error, Exception):
+            # Another server's, or the program ends: nothing is known of this one.
             self._abandon()
         elif (failure := failure_of(error)) is None:
             self._close()

@@ -36,6 +36,10 @@ class Budget:
         running = 0.0 if self._since is None else monotonic() - self._since
         return max(0.0, self._left - running)
 
+    @property
+    def is_waiting(self) -> bool:
+        return self._since is not None
+
     def charge(self, seconds: float) -> None:
         self._left -= seconds
 
@@ -101,7 +105,8 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _budget.reset(token)
-        outer.charge(given - inner.left())
+        if not outer.is_waiting:
+            outer.charge(given - inner.left())
 
 
 def remaining() -> float | None:

@@ -76,6 +76,18 @@ def test_an_open_breaker_lets_one_probe_through() -> None:
     assert breaker.state.value == "closed"
 
 
+def test_a_probe_that_another_server_ends_makes_way_for_the_next() -> None:
+    breaker = Breaker("redis", open_for=0.0)
+    with pytest.raises(StoreUnavailable), breaker.answering():
+        time.sleep(0.11)
+        raise budget.DeadlineExceeded
+    with pytest.raises(StoreUnavailable, match="database"), breaker.answering():
+        raise StoreUnavailable("database", "it refused")
+    with breaker.answering():
+        pass
+    assert breaker.state.value == "closed"
+
+
 def test_the_programs_own_errors_pass_the_breaker_and_leave_it_closed() -> None:
     breaker = Breaker("redis")
     with pytest.raises(ZeroDivisionError), breaker.answering():
@@ -265,6 +277,13 @@ def test_a_block_within_the_budget_is_held_to_less_and_charged():
         assert budget.remaining() == pytest.approx(0.7, abs=0.01)
         with budget.within(5.0):
             assert budget.remaining() == pytest.approx(0.7, abs=0.01)
+
+
+def test_what_a_block_within_the_budget_waits_inside_a_wait_is_charged_once() -> None:
+    with budget.limit(1.0):
+        with budget.waiting(), budget.within(0.5), budget.waiting():
+            time.sleep(0.1)
+        assert (budget.remaining() or 0) > 0.81
 
 
 def test_a_block_without_a_budget_stays_without():
