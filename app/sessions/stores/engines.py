@@ -67,11 +67,13 @@ class BudgetPool(QueuePool):
     def lend(self) -> ConnectionPoolEntry:
         """Return a connected entry for one statement in autocommit; `take_back` must follow.
 
-        It is `Engine.raw_connection` without what that does around transactions: a proxy, a reset, events.
+        It is `Engine.raw_connection` without what that does around transactions: a proxy and a reset.
         """
         entry: Any = self._do_get()
         try:
-            entry.get_connection()
+            connection = entry.get_connection()
+            if self.dispatch.checkout:
+                self.dispatch.checkout(connection, entry, None)
         except BaseException as error:
             entry._checkin_failed(error, _fairy_was_created=False)
             raise
@@ -79,6 +81,8 @@ class BudgetPool(QueuePool):
 
     def take_back(self, entry: ConnectionPoolEntry) -> None:
         """Put an entry back that `lend` returned."""
+        if self.dispatch.checkin:
+            self.dispatch.checkin(entry.dbapi_connection, entry)
         self._do_return_conn(entry)
 
     def invalidate_as_old_as(self, entry: Any, error: BaseException) -> None:
