@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.test import TestResponse
 
 from app.sessions.stores.breaker import Breaker
@@ -56,27 +55,9 @@ def patient(site: Site) -> Iterator[None]:
         deadline._seconds = seconds
 
 
-class _Compiled(BytecodeCache):
-    """Templates compiled once for the sites of all tests."""
-
-    def __init__(self) -> None:
-        self._code: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self._code:
-            bucket.bytecode_from_string(self._code[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._code[bucket.key] = bucket.bytecode_to_string()
-
-
-_compiled = _Compiled()
-
-
 def warm(site: Site) -> None:
     """Compile the templates: a server that has answered before does not spend a request's time on it."""
     environment = site.app.jinja_env
-    environment.bytecode_cache = _compiled
     for name in environment.list_templates(["html"]):
         environment.get_template(name)
 
