@@ -4,6 +4,7 @@
 """
 
 import argparse
+import compileall
 import os
 import re
 import shutil
@@ -16,12 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from queue import SimpleQueue
 
 from tests.sabotage.table import TABLE, Sabotage
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIES = 2
+CHECKED_HASH = PycInvalidationMode.CHECKED_HASH
 LONGEST = 180.0
 """Seconds after which a test run is ended: a guard that is gone may leave a test waiting."""
 
@@ -57,7 +60,7 @@ def main() -> int:
     with copies() as folders:
         began = time.monotonic()
         nodes = sorted({node for sabotage in chosen for node in sabotage.tests})
-        code, printed = run_tests(folders[0], nodes, stop=True)
+        code, printed = run_tests(folders[0], nodes, "-n", str(COPIES), "--dist", "loadfile")
         if code != 0:
             print(printed)
             print("The tests do not pass on the unpatched project, so nothing can be said.")
@@ -87,7 +90,7 @@ def attempt(folder: Path, sabotage: Sabotage) -> Outcome:
     """Patch a copy, run the tests that must notice, and put the copy right again."""
     began = time.monotonic()
     with patched(folder / sabotage.file, sabotage):
-        code, printed = run_tests(folder, list(sabotage.tests), stop=True)
+        code, printed = run_tests(folder, list(sabotage.tests))
     failed = _FAILED.findall(printed)
     # 1 is a failed test. 2, 4 and 5 are a run that came to no test: nobody noticed anything.
     caught = failed[0] if code == 1 and failed else ""
@@ -108,14 +111,18 @@ def patched(file: Path, sabotage: Sabotage) -> Iterator[None]:
         file.write_text(text)
 
 
-def run_tests(folder: Path, nodes: list[str], *, stop: bool) -> tuple[int, str]:
-    """Run tests in a copy by this interpreter; return pytest's exit code and what it printed."""
+def run_tests(folder: Path, nodes: list[str], *options: str) -> tuple[int, str]:
+    """Run tests in a copy until one fails; return pytest's exit code and what it printed."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
-    # A patched file may have the size and second of the one that was compiled before.
+    # Nothing is compiled for later runs but what `copies` compiled, which is known by its text's hash: a
+    # patched file may have the size and second of the one that was compiled before.
     environ |= {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"}
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", "--tb=short"]
+    # A lock that is missing shows among fewer than the suite's thousand.
+    environ |= {"TEST_SIGN_INS": "240"}
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-x", "--tb=short"]
+    without = ["-p", "no:cacheprovider", "-p", "no:playwright"]
     process = subprocess.Popen(
-        [*command, *(["-x"] if stop else []), *nodes],
+        [*command, *without, *options, *nodes],
         cwd=folder,
         env=environ,
         text=True,
@@ -148,6 +155,7 @@ def copies() -> Iterator[list[Path]]:
             for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
+            compileall.compile_dir(folder / "app", quiet=1, invalidation_mode=CHECKED_HASH)
         yield folders
 
 
