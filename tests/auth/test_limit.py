@@ -275,14 +275,3 @@ def test_without_its_event_there_is_no_session(any_site: Site, valkey: RedisServ
         sign_in(verified(any_site, "alice"))
     assert any_site.rows() == []
     assert payloads(valkey) == set()
-
-
-def test_a_thousand_sign_ins_leave_one_session(site: Site, valkey: RedisServer) -> None:
-    checked = verified(site, "alice")
-    for _ in range(1000):
-        with site.app.test_request_context("/", environ_base={"REMOTE_ADDR": "10.0.0.1"}):
-            sign_in(checked)
-    assert len(site.live("alice")) == 1
-    assert len(site.rows()) == 1000
-    assert len(payloads(valkey)) == 1
-    assert len(site.events("session.superseded")) == 999
