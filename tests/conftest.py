@@ -9,13 +9,25 @@ import pytest
 from app import create_app
 from app.columns import skew
 from app.sessions.stores import ServedStore
-from tests import redis_servers, servers
+from tests import order, redis_servers, servers
 from tests import site as site_module
 from tests.logged import keeping
 from tests.site import Site
 from tests.stores import KINDS, with_payload_table
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> order.ByFile | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return order.ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
