@@ -358,7 +358,8 @@ TABLE = (
         13,
         "a batch ends the rows that were frozen, and no others",
         f"{SESSIONS}/revocation.py",
-        "        ids = [target.id for target in chosen]\n",
+        "        tx.lock_users([target.user_id for target in chosen])\n",
+        "        tx.lock_users([target.user_id for target in chosen])\n"
         "        ids = [row.id for target in chosen for row in tx.live_of(target.user_id)]\n",
         (node("sessions/test_revocation", "test_a_session_that_began_after_the_freeze_survives"),),
     ),
