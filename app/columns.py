@@ -19,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     Row,
     bindparam,
+    literal_column,
 )
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.compiler import compiles
@@ -157,6 +158,40 @@ def _sqlite_once(element: now, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(now, "mariadb")
 def _mariadb_once(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(SELECT {_mariadb(element, compiler, **kw)})"
+
+
+class bucket(FunctionElement[int]):  # noqa: N801 - it reads as SQL
+    """The number, counted from 1970 on, of the stretch of so many seconds that a time lies in: to group by.
+
+    The seconds are written into the statement: with a parameter, PostgreSQL takes the same words in SELECT
+    and GROUP BY for two.
+    """
+
+    type = BigInteger()
+    name = "bucket"
+    inherit_cache = True
+
+    def __init__(self, time: Any, seconds: int) -> None:
+        super().__init__(time, literal_column(str(int(seconds))))
+
+
+@compiles(bucket, "postgresql")
+def _postgresql_bucket(element: bucket, compiler: SQLCompiler, **kw: Any) -> str:
+    time, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"CAST(floor(extract(epoch FROM {time}) / {seconds}) AS bigint)"
+
+
+@compiles(bucket, "sqlite")
+def _sqlite_bucket(element: bucket, compiler: SQLCompiler, **kw: Any) -> str:
+    time, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(CAST(strftime('%s', {time}) AS INTEGER) / {seconds})"
+
+
+@compiles(bucket, "mysql")
+@compiles(bucket, "mariadb")
+def _mariadb_bucket(element: bucket, compiler: SQLCompiler, **kw: Any) -> str:
+    time, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(TIMESTAMPDIFF(SECOND, '1970-01-01', {time}) DIV {seconds})"
 
 
 Id = BigInteger().with_variant(Integer(), "sqlite")

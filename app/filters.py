@@ -46,6 +46,17 @@ def clock_time(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%H:%M:%S UTC")
 
 
+def minute(value: datetime) -> str:
+    """Return day and time to the minute, in UTC and saying so."""
+    pattern = _("d MMM, HH:mm 'UTC'")
+    return str(format_datetime(value.astimezone(UTC), pattern, rebase=False))
+
+
+def day(value: datetime) -> str:
+    """Return day and month, in UTC."""
+    return str(format_datetime(value.astimezone(UTC), _("d MMM"), rebase=False))
+
+
 def relative(value: datetime, now: datetime) -> str:
     """Say how long ago, or in how long, in one unit: `41 sec. ago`."""
     delta = value - now
@@ -197,6 +208,7 @@ def init_app(app: Flask) -> None:
         iso=iso,
         utc=utc,
         clock_time=clock_time,
+        minute=minute,
         relative=relative,
         duration=duration,
         number=number,

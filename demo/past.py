@@ -22,6 +22,7 @@ from app.people.models import User
 from app.sessions import upkeep
 from app.sessions.interface import SessionEnded, session
 from app.sessions.ledger import Principal
+from app.sessions.sampling import sample
 from app.sessions.system import system
 from app.sessions.transaction import TARGET, live
 from demo.cast import Person
@@ -147,5 +148,6 @@ def live_of(person: Person) -> list[AnyRow]:
 
 
 def expire() -> None:
-    """Do what the worker does about deadlines that have passed."""
+    """Do what the worker does about deadlines that have passed, and count what is left as it does."""
     upkeep.expire(system, Actor.system("worker"))
+    sample(system)

@@ -2,8 +2,17 @@
 
 from flask import Blueprint
 
-from app.admin import audit, overview, policy, revocations, sessions, stores, users
+from app.admin import (
+    audit,
+    overview,
+    policy,
+    revocations,
+    sessions,
+    statistics,
+    stores,
+    users,
+)
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
-for _noun in (overview, sessions, revocations, users, audit, stores, policy):
+for _noun in (overview, sessions, revocations, users, audit, stores, statistics, policy):
     blueprint.register_blueprint(_noun.blueprint)

@@ -1,7 +1,7 @@
 """What the ledger counts for the overview, the stores page and the chips of the list."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -10,29 +10,23 @@ from sqlalchemy import Select, and_, case, func, select
 from app.audit.models import AuditEvent, Verb
 from app.columns import now
 from app.people.models import User
-from app.sessions.models import PendingPurge, Revocation, UserSession
+from app.sessions.models import PendingPurge, Revocation, SessionSample, UserSession
+from app.sessions.sampling import BY_STORE, SAMPLE_EVERY
 from app.sessions.search import MOST_OF_USERS
 from app.sessions.store import DataKey, StoreUnavailable
+from app.sessions.stores import budget
 from app.sessions.system import system
-from app.sessions.timeouts import ACTIVE_WITHIN
 from app.sessions.transaction import live
 
-_ACTIVE = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
 MOST_OVER_LIMIT = 100_000
 _WORKER_GRACE = 120.0
+_LOOK = 0.3
+"""Seconds that a store may take to answer: what else a page needs must have its share of the deadline."""
+
 _HOUR, _DAY = 3600.0, 86400.0
 _ALARM_HOLDS = _HOUR + _WORKER_GRACE
 """The worker repeats an alarm once an hour, at its first pass after it."""
 
-_BY_STORE = (
-    select(
-        UserSession.store,
-        func.count().label("live"),
-        func.coalesce(func.sum(case((_ACTIVE, 1), else_=0)), 0).label("active"),
-    )
-    .where(live())
-    .group_by(UserSession.store)
-)
 _FEW = select(UserSession.user_id).where(live()).limit(MOST_OF_USERS + 1).subquery()
 _USERS = select(func.count(), func.count(_FEW.c.user_id.distinct())).select_from(_FEW)
 _MISSING = select(func.count()).where(live(), UserSession.missing_since.is_not(None))
@@ -49,6 +43,9 @@ _REVOKED_LATELY = select(func.count()).where(
 _UNFINISHED = select(func.count()).where(
     and_(Revocation.confirmed_at.is_not(None), Revocation.finished_at.is_(None))
 )
+
+
+_SAMPLED = select(func.max(SessionSample.at), now())
 
 
 _ALARMS = (
@@ -90,7 +87,7 @@ class StoreAnswer:
 
 def live_counts() -> LiveCounts:
     """Count the live sessions; every configured store is there, with zero too."""
-    rows = system.ledger.read(_BY_STORE)
+    rows = system.ledger.read(BY_STORE)
     by_store = dict.fromkeys(system.stores, 0) | {row.store: row.live for row in rows}
     return LiveCounts(by_store, sum(int(row.active) for row in rows))
 
@@ -122,6 +119,13 @@ def overdue() -> int:
 def purges_waiting() -> dict[str, int]:
     """Count, by store, the sessions that have ended and whose data is not known to be deleted."""
     return {row.store: row.rows for row in system.ledger.read(_WAITING)}
+
+
+def last_sample() -> tuple[datetime | None, bool]:
+    """Return when the worker sampled last, None for never, and whether that is as lately as it should."""
+    at, clock_says = system.ledger.read(_SAMPLED)[0]
+    late = SAMPLE_EVERY + timedelta(seconds=_WORKER_GRACE)
+    return at, at is not None and clock_says - at <= late
 
 
 def started_lately() -> int:
@@ -166,7 +170,8 @@ def ask_stores() -> list[StoreAnswer]:
     for name, store in system.stores.items():
         started = monotonic()
         try:
-            store.present([DataKey("ping")])
+            with budget.within(_LOOK):
+                store.present([DataKey("ping")])
         except StoreUnavailable:
             answers.append(StoreAnswer(name, reachable=False, milliseconds=None))
         else:

@@ -1,16 +1,21 @@
 """The first page of the staff site: the verdict, four figures, checks, the last staff actions."""
 
+from datetime import datetime
+from typing import Any
+
 from flask import Blueprint, jsonify, render_template, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from app.admin import counts, words
+from app.admin import counts, drawings, reports, words
+from app.admin.ranges import read_range
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
 from app.filters import join_sentences, number
 from app.listing import asked_format
 from app.people.models import Permission
-from app.sessions.models import Revocation
+from app.sessions.models import EndReason, Revocation
+from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
 from app.texts import gettext as _
 from app.texts import ngettext
@@ -68,14 +73,16 @@ def show() -> ResponseReturnValue:
     checks = [
         *(words.store_check(answer) for answer in answers),
         *(words.alarm_check(alarm) for alarm in counts.alarms()),
+        words.worker_check(*counts.last_sample()),
         words.missing_check(missing),
         words.overdue_check(overdue),
         words.purge_check(sum(counts.purges_waiting().values())),
         words.unfinished_check(counts.unfinished_revocations()),
         *([words.limit_check(counts.users_over_limit())] if counted else []),
     ]
+    now = system.ledger.now()
     shown = [check for check in checks if check]
-    troubled = sum(check.kind != "good" for check in shown)
+    troubled = sum(check.kind in ("warning", "bad") for check in shown)
     return render_template(
         "admin/overview.html",
         verdict=_verdict(words.stores_sentence(answers), troubled),
@@ -96,19 +103,30 @@ def show() -> ResponseReturnValue:
                 "label": _("Signed in, last hour"),
                 "value": started,
                 "note": _("sign-ins, some of them ended since"),
-                "href": url_for("admin.sessions.index"),
+                "href": url_for("admin.sessions.index", age="<1h"),
             },
             {
                 "label": _("Revoked, last 24 h"),
                 "value": revoked,
                 "note": _("sessions ended by staff"),
-                "href": url_for("admin.revocations.index"),
+                "href": url_for("admin.sessions.index", reason=EndReason.REVOKED.value),
             },
         ],
         checks=shown,
+        **_chart(now),
         actions=system.ledger.read(_LAST_ACTIONS),
-        now=system.ledger.now(),
+        now=now,
     )
+
+
+def _chart(now: datetime) -> dict[str, Any]:
+    """Return the last 48 hours by store; None without a sample, and where the database is too slow."""
+    within = read_range({}, now)
+    try:
+        sampled, revoked = reports.concurrency(within), reports.bulk_revocations(within)
+    except StoreUnavailable:
+        return {"chart": None}
+    return {"chart": drawings.over_time(within, sampled, revoked) if sampled else None}
 
 
 def _signed_in(users: int | None, active: int) -> str:

@@ -5,10 +5,11 @@ is true.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.admin.counts import Alarm, StoreAnswer
 from app.admin.helpers import sessions_in_words
-from app.filters import clock_time, join_sentences, listed, number, sentence, store_name
+from app.filters import clock_time, join_sentences, listed, minute, number, sentence, store_name
 from app.sessions.receipt import Receipt
 from app.texts import gettext as _
 from app.texts import ngettext
@@ -26,7 +27,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One sentence of the overview: good, warning or bad."""
+    """One sentence of the overview: good, warning, bad, or unknown."""
 
     kind: str
     text: str
@@ -147,6 +148,17 @@ def overdue_check(count: int) -> Check:
             count=number(count),
         ),
     )
+
+
+def worker_check(sampled_at: datetime | None, lately: bool) -> Check:
+    """Say when the worker counted sessions last: it does so in a pass, every five minutes."""
+    if sampled_at is None:
+        return Check("unknown", _("The worker has not counted the sessions yet"))
+    if lately:
+        at = clock_time(sampled_at)
+        return Check("good", _("The worker counted the sessions at %(time)s", time=at))
+    at = minute(sampled_at)
+    return Check("bad", _("The worker has counted nothing since %(time)s: is it running?", time=at))
 
 
 def missing_check(count: int) -> Check:

@@ -192,3 +192,14 @@ class Cutoff(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     spared_id: Mapped[int | None] = mapped_column(Id)
     revocation_id: Mapped[int | None] = mapped_column(ForeignKey("revocations.id"))
+
+
+class SessionSample(Base):
+    """How many sessions of a store were live at a time, and how many of them active. `upkeep` writes it."""
+
+    __tablename__ = "session_samples"
+
+    at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    store: Mapped[str] = mapped_column(String(16), primary_key=True)
+    live: Mapped[int] = mapped_column(Integer)
+    active: Mapped[int] = mapped_column(Integer)

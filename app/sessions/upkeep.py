@@ -1,4 +1,4 @@
-"""What the worker does in a pass: record expiries, retry purges, find what a store has lost.
+"""What the worker does in a pass: record expiries, retry purges, find what a store has lost, sample.
 
 `flask worker` runs it on a clock, `flask sessions sweep` once. Each step goes on without a silent store.
 """
@@ -22,6 +22,7 @@ from app.sessions.models import (
     UserSession,
 )
 from app.sessions.purge import purge
+from app.sessions.sampling import forget_samples, sample
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.system import SessionSystem
 from app.sessions.transaction import TARGET
@@ -85,6 +86,8 @@ def run(
             _note_silent(done, error)
     _forget_stale_reviews(system)
     done.forgotten = forget(system)
+    sample(system)
+    forget_samples(system)
     return done
 
 

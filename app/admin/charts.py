@@ -1,0 +1,153 @@
+"""Charts as values: where each mark stands, for the one macro that draws them (`macros/chart.html`).
+
+Across, places are per cent, so that a chart is as wide as its page; upwards they are pixels. The
+macro's SVG is never scaled: text keeps its size on a phone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from app.filters import listed, number
+
+HEIGHT = 160
+"""Pixels between the axis and the topmost line."""
+
+TOP = 20
+"""Pixels above that line, where the words of upright lines stand."""
+
+_STEPS = (1, 2, 3, 4, 5, 6, 8)
+_LINES = 4
+_LABELS = 4
+_APART = 12.0
+"""Per cent that two words over a chart must be apart, or the second is left to its title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column shows: its name, the words under the axis if it has any, a value for each series."""
+
+    name: str
+    label: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upright:
+    """A line from the axis up, at a share of the width from 0 to 1: an event, or a limit."""
+
+    share: float
+    label: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One series in a column: its number from 1 on, and where it begins and how high it is."""
+
+    series: int
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A column that is placed. `x` and `width` are per cent."""
+
+    x: float
+    width: float
+    title: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Words at a place, and which side of them stands there: `start`, `middle` or `end`."""
+
+    x: float
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An upright line that is placed; `label` is None where it would run into the one before."""
+
+    x: float
+    title: str
+    label: Label | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """All that the macro draws. `ticks` are the lines across: how far down, and the value."""
+
+    series: tuple[str, ...]
+    columns: tuple[Column, ...]
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, int], ...]
+    labels: tuple[Label, ...]
+    marks: tuple[Mark, ...]
+    height: int = HEIGHT + TOP
+
+
+def chart(
+    series: Sequence[str], columns: Sequence[Column], uprights: Sequence[Upright] = ()
+) -> Chart:
+    """Place columns side by side, their values on top of each other."""
+    step = _step(max((sum(column.values) for column in columns), default=0))
+    top = step * _LINES
+    width = 100 / max(1, len(columns))
+    return Chart(
+        tuple(series),
+        tuple(columns),
+        tuple(_bar(series, column, i * width, width, top) for i, column in enumerate(columns)),
+        tuple((_down(value, top), value) for value in range(0, top + 1, step)),
+        tuple(_labels(columns, width)),
+        _marks(uprights),
+    )
+
+
+def _step(most: int) -> int:
+    """Return the smallest round number with which the lines reach the most."""
+    size = 1
+    while True:
+        for step in _STEPS:
+            if step * size * _LINES >= most:
+                return step * size
+        size *= 10
+
+
+def _down(value: int, top: int) -> float:
+    return round(TOP + HEIGHT * (1 - value / top), 1)
+
+
+def _bar(series: Sequence[str], column: Column, x: float, width: float, top: int) -> Bar:
+    said = [f"{name} {number(value)}" for name, value in zip(series, column.values, strict=True)]
+    reached = list(accumulate(column.values))
+    parts = tuple(
+        Part(number, _down(upto, top), round(HEIGHT * value / top, 1))
+        for number, (value, upto) in enumerate(zip(column.values, reached, strict=True), 1)
+        if value
+    )
+    return Bar(round(x, 2), round(width, 2), listed([column.name, *said]), parts)
+
+
+def _labels(columns: Sequence[Column], width: float) -> list[Label]:
+    """Name every so many columns that have words, at their left edge as the time they begin is."""
+    named = [(i, column.label) for i, column in enumerate(columns) if column.label]
+    every = -(-len(named) // _LABELS) or 1
+    return [Label(round(i * width, 2), "start", text) for i, text in named[::every]]
+
+
+def _marks(uprights: Sequence[Upright]) -> tuple[Mark, ...]:
+    marks: list[Mark] = []
+    last = -_APART
+    for line in sorted(uprights, key=lambda line: line.share):
+        x = round(100 * line.share, 2)
+        label = None
+        if x - last >= _APART:
+            last = x
+            label = Label(x, "end" if x > 100 - _APART else "start", line.label)
+        marks.append(Mark(x, line.title, label))
+    return tuple(marks)
