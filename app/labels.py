@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from flask_babel.speaklater import LazyString
 
 from app.sessions.models import EndReason
+from app.sessions.stores.facts import Unsafe
 from app.texts import N_
 from app.texts import lazy_gettext as _l
 
@@ -112,6 +113,30 @@ DETAILS: Mapping[str, str] = {
     "rows": N_("rows %(value)s"),
     "seconds": N_("seconds %(value)s"),
     "to": N_("to %(value)s"),
+}
+
+UNSAFE: Mapping[Unsafe, str] = {
+    Unsafe.EVICTS: N_(
+        "Its maxmemory-policy is %(value)s: short of memory, it drops sessions. Set noeviction."
+    ),
+    Unsafe.EVICTED: N_(
+        "It has dropped %(value)s keys for want of memory since it started. Give it more memory."
+    ),
+    Unsafe.FORGETS: N_(
+        "It writes nothing to disk (%(value)s): a restart signs everybody out. Set appendonly yes."
+    ),
+    Unsafe.OPEN: N_(
+        "%(value)s asks for no password: whoever reaches it reads all sessions. Set one in REDIS_URL."
+    ),
+    Unsafe.NO_FSYNC: N_(
+        "It does not wait for the disk (%(value)s): a crash can destroy the database. Turn it on."
+    ),
+    Unsafe.TORN_PAGES: N_(
+        "It does not guard half-written pages (%(value)s): a crash can damage it. Turn it on."
+    ),
+    Unsafe.LATE_COMMITS: N_(
+        "It commits before it has written (%(value)s): a crash can undo revocations. Turn it on."
+    ),
 }
 
 TOLD: Mapping[EndReason, str] = {

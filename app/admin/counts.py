@@ -15,9 +15,11 @@ from app.sessions.sampling import BY_STORE, SAMPLE_EVERY
 from app.sessions.search import MOST_OF_USERS
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.stores import budget
+from app.sessions.stores.facts import Facts, TellsFacts
 from app.sessions.system import system
 from app.sessions.transaction import live
 
+DAMAGED_DAYS = 30
 MOST_OVER_LIMIT = 100_000
 _WORKER_GRACE = 120.0
 _LOOK = 0.3
@@ -45,6 +47,17 @@ _UNFINISHED = select(func.count()).where(
 )
 
 
+_MISSING_BY_STORE = (
+    select(UserSession.store, func.count().label("rows"))
+    .where(live(), UserSession.missing_since.is_not(None))
+    .group_by(UserSession.store)
+)
+_DAMAGED_BY_STORE = (
+    select(UserSession.store, func.count().label("rows"))
+    .join(AuditEvent, AuditEvent.reference == UserSession.reference)
+    .where(AuditEvent.verb == Verb.DAMAGED.value, AuditEvent.at > now(-DAMAGED_DAYS * _DAY))
+    .group_by(UserSession.store)
+)
 _SAMPLED = select(func.max(SessionSample.at), now())
 
 
@@ -128,6 +141,16 @@ def last_sample() -> tuple[datetime | None, bool]:
     return at, at is not None and clock_says - at <= late
 
 
+def missing_by_store() -> dict[str, int]:
+    """Count, by store, the live sessions whose data the worker did not find."""
+    return {row.store: row.rows for row in system.ledger.read(_MISSING_BY_STORE)}
+
+
+def damaged_by_store() -> dict[str, int]:
+    """Count, by store, the payloads that the trail calls damaged, of the last DAMAGED_DAYS."""
+    return {row.store: row.rows for row in system.ledger.read(_DAMAGED_BY_STORE)}
+
+
 def started_lately() -> int:
     """Count the sign-ins of the last hour."""
     return _one(_STARTED_LATELY)
@@ -178,6 +201,18 @@ def ask_stores() -> list[StoreAnswer]:
             took = round((monotonic() - started) * 1000, 1)
             answers.append(StoreAnswer(name, reachable=True, milliseconds=took))
     return answers
+
+
+def ask_facts(name: str) -> Facts | None:
+    """Ask a store's server what it is; None if it cannot say, or not in time."""
+    store = system.stores[name]
+    if not isinstance(store, TellsFacts):
+        return None
+    try:
+        with budget.within(_LOOK):
+            return store.facts()
+    except StoreUnavailable:
+        return None
 
 
 def _one(statement: Select[Any]) -> int:

@@ -4,15 +4,28 @@ They are functions of values, so that a test can hold them to the rule that no p
 is true.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from app.admin.counts import Alarm, StoreAnswer
 from app.admin.helpers import sessions_in_words
 from app.filters import clock_time, join_sentences, listed, minute, number, sentence, store_name
+from app.labels import UNSAFE
 from app.sessions.receipt import Receipt
+from app.sessions.stores.facts import Unsafe
 from app.texts import gettext as _
 from app.texts import ngettext
+
+
+class Answered(Protocol):
+    """A store that was asked."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def reachable(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +121,7 @@ def _read_back(receipt: Receipt) -> str:
     return _("Read back at %(time)s: %(present)s present.", time=at, present=present)
 
 
-def stores_sentence(answers: list[StoreAnswer]) -> str:
+def stores_sentence(answers: Sequence[Answered]) -> str:
     """Say whether the stores answer, naming those that do not."""
     silent = [store_name(answer.name) for answer in answers if not answer.reachable]
     if silent:
@@ -125,6 +138,11 @@ def store_check(answer: StoreAnswer) -> Check:
         text = _("%(store)s answers in %(ms)s ms", store=name, ms=number(answer.milliseconds or 0))
         return Check("good", text)
     return Check("bad", _("%(store)s did not answer", store=name))
+
+
+def unsafe_sentence(unsafe: Unsafe, value: str) -> str:
+    """Say what is unsafe about a server, with the value that makes it so, and what to do."""
+    return _(UNSAFE[unsafe], value=value)
 
 
 def purge_check(waiting: int) -> Check:

@@ -134,11 +134,16 @@ def reconcile(
             _note_silent(done, error)
             continue
         done.missing += len(absent)
-        lost = _missing_twice(system, absent, look_again)
-        if len(absent) > max(_FEW, LOST_SHARE * live_rows):
+        lost = missing_twice(system, absent, look_again)
+        if are_too_many(len(absent), live_rows):
             _raise_alarm(system, by, done, name, len(absent), live_rows)
             continue
-        done.lost += _end_lost(system, by, lost)
+        done.lost += end_lost(system, by, lost)
+
+
+def are_too_many(absent: int, live_rows: int) -> bool:
+    """Say whether so much is missing that the server is rather empty, or the wrong one."""
+    return absent > max(_FEW, LOST_SHARE * live_rows)
 
 
 def _look(system: SessionSystem, store: str, walk: Walk | None) -> tuple[int, list[AnyRow]]:
@@ -152,7 +157,7 @@ def _look(system: SessionSystem, store: str, walk: Walk | None) -> tuple[int, li
         rows.where(UserSession.id > last).order_by(UserSession.id).limit(BATCH)
     ):
         found = system.stores[store].present([DataKey(row.data_key) for row in batch])
-        absent += _not_ended(system, [r for r in batch if DataKey(r.data_key) not in found])
+        absent += not_ended(system, [r for r in batch if DataKey(r.data_key) not in found])
         _mark_found(
             system, [r.id for r in batch if r.missing_since and DataKey(r.data_key) in found]
         )
@@ -164,14 +169,14 @@ def _look(system: SessionSystem, store: str, walk: Walk | None) -> tuple[int, li
     return seen, absent
 
 
-def _not_ended(system: SessionSystem, rows: list[AnyRow]) -> list[AnyRow]:
+def not_ended(system: SessionSystem, rows: list[AnyRow]) -> list[AnyRow]:
     """Leave out what has ended since it was read: its data is purged, not lost."""
     if not rows:
         return []
-    not_ended = select(UserSession.id).where(
+    still = select(UserSession.id).where(
         UserSession.id.in_([row.id for row in rows]), UserSession.ended_at.is_(None)
     )
-    ids = {row.id for row in system.ledger.read(not_ended)}
+    ids = {row.id for row in system.ledger.read(still)}
     return [row for row in rows if row.id in ids]
 
 
@@ -183,7 +188,7 @@ def _mark_found(system: SessionSystem, row_ids: Sequence[int]) -> None:
             )
 
 
-def _missing_twice(system: SessionSystem, absent: list[AnyRow], look_again: float) -> list[AnyRow]:
+def missing_twice(system: SessionSystem, absent: list[AnyRow], look_again: float) -> list[AnyRow]:
     """Note the first look at what is absent, and return the rows whose first look is long enough ago."""
     twice: set[int] = set()
     for start in range(0, len(absent), BATCH):
@@ -201,7 +206,7 @@ def _missing_twice(system: SessionSystem, absent: list[AnyRow], look_again: floa
     return [row for row in absent if row.id in twice]
 
 
-def _end_lost(system: SessionSystem, by: Actor, rows: list[AnyRow]) -> int:
+def end_lost(system: SessionSystem, by: Actor, rows: list[AnyRow]) -> int:
     lost = 0
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]

@@ -56,6 +56,7 @@ def furnish(site: Site) -> dict[str, list[object]]:
         "user_id": [site.user_id("alice"), site.user_id("vera"), _disabled(site)],
         "revocation_id": [receipt_id(site)],
         "action": ["role", "password", "disable", "enable"],
+        "store": list(site.system.stores),
     }
 
 

@@ -303,8 +303,8 @@ TABLE = (
         10,
         "a store that lost nearly everything signs nobody out",
         f"{SESSIONS}/upkeep.py",
-        "        if len(absent) > max(_FEW, LOST_SHARE * live_rows):\n",
-        "        if len(absent) > live_rows:\n",
+        "    return absent > max(_FEW, LOST_SHARE * live_rows)\n",
+        "    return absent > live_rows\n",
         (
             node(
                 "sessions/test_snapshots",

@@ -74,11 +74,25 @@ class ClusterClient(CoreCommands):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run one command. SCRIPT LOAD has no key: it goes to every master."""
         if args[0] == "SCRIPT LOAD":
-            masters = set(self._topology().masters.values())
-            loaded = [self._ask(_Way(node), [(args, options)])[0] for node in masters]
-            return self._sound(loaded)[0]
+            return self.at_masters(*args, **options)[0]
         (answer,) = self.run([(args, options)])
         return answer
+
+    @property
+    def masters(self) -> list[Address]:
+        """Return where the slots are served."""
+        return sorted(set(self._topology().masters.values()))
+
+    @property
+    def has_password(self) -> bool:
+        """Say whether the nodes are given a password."""
+        options = self._client(self._seeds[0]).connection_pool.connection_kwargs
+        return bool(options.get("password"))
+
+    def at_masters(self, *args: Any, **options: Any) -> list[Any]:
+        """Run a command that has no key at every master, in the order of `masters`."""
+        answers = [self._ask(_Way(node), [(args, options)])[0] for node in self.masters]
+        return self._sound(answers)
 
     def pipeline(self, transaction: bool = False) -> "ClusterPipeline":
         """Collect commands that are sent at once to each node; there are no transactions."""

@@ -11,6 +11,7 @@ from hashlib import sha1
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
+from redis.sentinel import SentinelConnectionPool
 
 from app.sessions.store import (
     DataKey,
@@ -21,6 +22,8 @@ from app.sessions.store import (
     Version,
 )
 from app.sessions.stores.breaker import Breaker
+from app.sessions.stores.cluster import ClusterClient
+from app.sessions.stores.facts import Facts, redis_facts
 
 VERSION_BYTES = 8
 """A value is the version and then the payload."""
@@ -124,6 +127,40 @@ class RedisStore:
     def delete_expired(self) -> int:
         """Return 0: Redis deletes what is past its time by itself."""
         return 0
+
+    def facts(self) -> Facts:
+        """Ask every master; its user may have no right to, which says nothing against the server."""
+        with self.breaker.answering("facts"):
+            try:
+                infos = self._at_masters("INFO")
+            except ResponseError:
+                return Facts("Redis", told=False)
+            try:
+                saves = [each.get("save") for each in self._at_masters("CONFIG GET", "save")]
+            except ResponseError:
+                saves = [None for _ in infos]
+            return redis_facts(infos, saves, self._hosts(), self._has_password())
+
+    def _at_masters(self, *command: str) -> list[Any]:
+        if isinstance(self._client, ClusterClient):
+            return self._client.at_masters(*command)
+        return [self._client.execute_command(*command)]
+
+    def _hosts(self) -> list[str]:
+        """Return where the masters are. A socket in the file system is nowhere."""
+        if isinstance(self._client, ClusterClient):
+            return [host for host, _port in self._client.masters]
+        pool: Any = self._client.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            find: Any = pool.get_master_address
+            return [find()[0]]
+        options = pool.connection_kwargs
+        return [] if "path" in options else [options.get("host", "localhost")]
+
+    def _has_password(self) -> bool:
+        if isinstance(self._client, ClusterClient):
+            return self._client.has_password
+        return bool(self._client.connection_pool.connection_kwargs.get("password"))
 
     def close(self) -> None:
         """Close the client's connections."""

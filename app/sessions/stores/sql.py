@@ -29,6 +29,7 @@ from sqlalchemy.exc import IntegrityError
 from app.columns import FixedBinary, UtcDateTime, clock, now
 from app.sessions.store import DataKey, Saved, SessionExists, StoredSession, Version
 from app.sessions.stores.breaker import Breaker
+from app.sessions.stores.facts import Facts, sql_facts
 from app.sessions.stores.statements import Statement
 
 VERSION_BYTES = 8
@@ -72,6 +73,7 @@ class SqlStore:
         self.name = name
         self.breaker = breaker or Breaker(name)
         self._engine = engine
+        self._table = table
         row = table.c
         key = row.data_key == bindparam("key")
         live = row.expires_at > clock()
@@ -178,6 +180,11 @@ class SqlStore:
                     deleted += connection.execute(self._delete_expired, {"keys": keys}).rowcount
             if len(keys) < EXPIRED_BATCH:
                 return deleted
+
+    def facts(self) -> Facts:
+        """Ask the database, and count the payloads."""
+        with self.breaker.answering("facts"), self._engine.connect() as connection:
+            return sql_facts(connection, self._table)
 
     def close(self) -> None:
         """Close the engine's connections."""
