@@ -92,11 +92,12 @@ def number(value: float) -> str:
 
 
 def size(value: int) -> str:
-    """Return a size in bytes or kilobytes."""
+    """Return a size in bytes, kilobytes or megabytes."""
     if value < 1000:
         return ngettext("%(count)s byte", "%(count)s bytes", value, count=number(value))
+    unit, one = ("kilobyte", 1000) if value < 1_000_000 else ("megabyte", 1_000_000)
     return format_unit(
-        round(value / 1000, 1), "digital-kilobyte", length="short", locale=get_locale()
+        round(value / one, 1), f"digital-{unit}", length="short", locale=get_locale()
     )
 
 
@@ -160,7 +161,14 @@ status_name = Words(labels.STATUSES)
 verb_name = Words(labels.VERBS)
 limit_policy = Words(labels.LIMIT_POLICIES)
 actor_kind = Words(labels.ACTOR_KINDS)
+setting_group = Words(labels.SETTING_GROUPS)
+setting_source = Words(labels.SETTING_SOURCES)
 _refusal = Words(labels.REFUSALS)
+
+
+def setting_unit(value: str, unit: str) -> str:
+    """Return a setting's value with its unit."""
+    return _(labels.UNITS[unit], value=value) if value and unit in labels.UNITS else value
 
 
 def event_words(event: Any) -> str:
@@ -223,6 +231,8 @@ def init_app(app: Flask) -> None:
         verb_name=verb_name,
         limit_policy=limit_policy,
         actor_kind=actor_kind,
+        setting_group=setting_group,
+        setting_source=setting_source,
         why_ended=why_ended,
         event_words=event_words,
         chosen=chosen,

@@ -115,6 +115,33 @@ DETAILS: Mapping[str, str] = {
     "to": N_("to %(value)s"),
 }
 
+SETTING_GROUPS: Mapping[str, LazyString] = {
+    "The application": _l("The application"),
+    "Servers": _l("Servers"),
+    "Where sessions lie": _l("Where sessions lie"),
+    "How long they last, and how many": _l("How long they last, and how many"),
+    "Cookies": _l("Cookies"),
+    "Requests": _l("Requests"),
+    "What is kept": _l("What is kept"),
+    "Processes": _l("Processes"),
+}
+
+SETTING_SOURCES: Mapping[str, LazyString] = {
+    "default": _l("default"),
+    "default of development": _l("default of development"),
+    "environment": _l("environment"),
+    "override": _l("given by the program"),
+}
+
+UNITS: Mapping[str, str] = {
+    "seconds": N_("%(value)s seconds"),
+    "bytes": N_("%(value)s bytes"),
+    "sessions": N_("%(value)s sessions"),
+    "days": N_("%(value)s days"),
+    "hops": N_("%(value)s hops"),
+    "processes": N_("%(value)s processes"),
+}
+
 UNSAFE: Mapping[Unsafe, str] = {
     Unsafe.EVICTS: N_(
         "Its maxmemory-policy is %(value)s: short of memory, it drops sessions. Set noeviction."

@@ -1,49 +1,98 @@
-"""The rules in force: timeouts, limit and store by role."""
+"""The rules in force, and every setting: its value, where it comes from, and why it may be unsafe."""
 
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
 
 from flask import Blueprint, current_app, jsonify, render_template
 from flask.typing import ResponseReturnValue
 
+from app.admin.unsafe import reasons
 from app.auth.access import requires
-from app.filters import duration
+from app.filters import join_sentences, number, setting_unit
 from app.listing import asked_format, csv_response
 from app.people.models import Permission
 from app.sessions.system import system
+from app.settings import Setting, shown
 from app.texts import gettext as _
+from app.texts import ngettext
 
 blueprint = Blueprint("policy", __name__)
 
-_COLUMNS = ("role", "idle_seconds", "absolute_seconds", "limit", "at_limit", "store")
+_COLUMNS = ("group", "name", "value", "unit", "source", "unsafe")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A setting as the page shows it; `unsafe` says why it is flagged, empty if it is not."""
+
+    group: str
+    name: str
+    value: str
+    unit: str
+    source: str
+    changed: bool
+    unsafe: str
+
+    def record(self) -> dict[str, object]:
+        values = {name: getattr(self, name) for name in _COLUMNS}
+        return {name: value or None for name, value in values.items()}
+
+    @property
+    def words(self) -> str:
+        """Return the value with its unit."""
+        return setting_unit(self.value, self.unit)
 
 
 @blueprint.get("/policy")
 @requires(Permission.STAFF)
 def show() -> ResponseReturnValue:
     """Show each effective value."""
-    rules = list(system.policy.by_role.items())
-    if (asked := asked_format()) != "html":
-        records: list[dict[str, object]] = [
-            {
-                "role": role,
-                "idle_seconds": rule.idle.total_seconds(),
-                "absolute_seconds": rule.absolute.total_seconds(),
-                "limit": rule.limit,
-                "at_limit": rule.at_limit.value,
-                "store": rule.store,
-            }
-            for role, rule in rules
-        ]
-        if asked == "csv":
-            return csv_response("policy", _COLUMNS, records)
-        return jsonify(policy=records)
-    step_up = timedelta(seconds=current_app.config["STEP_UP_AGE"])
-    touch = system.policy.touch_interval
+    rows = _rows(current_app.config["ROLLCALL_SETTINGS"])
+    match asked_format():
+        case "json":
+            return jsonify(policy=_by_role(), settings=[row.record() for row in rows])
+        case "csv":
+            return csv_response("policy", _COLUMNS, [row.record() for row in rows])
     return render_template(
         "admin/policy.html",
-        rules=rules,
-        others=[
-            (_("Activity is recorded every"), duration(touch) if touch else _("request")),
-            (_("A password counts as just entered for"), duration(step_up)),
-        ],
+        verdict=_verdict(sum(bool(row.unsafe) for row in rows)),
+        rules=list(system.policy.by_role.items()),
+        groups=[(name, list(members)) for name, members in groupby(rows, lambda row: row.group)],
     )
+
+
+def _rows(settings: Iterable[Setting]) -> list[Row]:
+    settings = list(settings)
+    unsafe = reasons(settings)
+    return [
+        Row(s.group, s.name, shown(s), s.unit, s.source, s.changed, unsafe.get(s.name, ""))
+        for s in settings
+    ]
+
+
+def _by_role() -> list[dict[str, object]]:
+    return [
+        {
+            "role": role,
+            "idle_seconds": rule.idle.total_seconds(),
+            "absolute_seconds": rule.absolute.total_seconds(),
+            "limit": rule.limit,
+            "at_limit": rule.at_limit.value,
+            "store": rule.store,
+        }
+        for role, rule in system.policy.by_role.items()
+    ]
+
+
+def _verdict(unsafe: int) -> str:
+    read = _("The values in force. They are settings of the environment, read at the start.")
+    if not unsafe:
+        return join_sentences(read, _("None is unsafe."))
+    flagged = ngettext(
+        "%(count)s is less safe than it could be.",
+        "%(count)s are less safe than they could be.",
+        unsafe,
+        count=number(unsafe),
+    )
+    return join_sentences(read, flagged)

@@ -15,8 +15,8 @@ from sqlalchemy import URL
 
 import config
 from app import create_app
-from app.cli.config import server_of
 from app.sessions.system import system_of
+from app.settings import server_of
 
 KEY = "a-key-0f-th1s-t3st-that-nobody-us3s-els3where"
 # Nobody answers at these addresses: the command asks no server.
