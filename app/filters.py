@@ -166,9 +166,19 @@ setting_source = Words(labels.SETTING_SOURCES)
 _refusal = Words(labels.REFUSALS)
 
 
-def setting_unit(value: str, unit: str) -> str:
-    """Return a setting's value with its unit."""
-    return _(labels.UNITS[unit], value=value) if value and unit in labels.UNITS else value
+def setting_value(value: str, unit: str) -> str:
+    """Return a setting's value with its unit, where it is one number and the name does not say it."""
+    if not value.isdecimal():
+        return value.replace(",", ", ")
+    count = int(value)
+    match unit:
+        case "seconds":
+            return _("%(value)s s", value=value)
+        case "bytes":
+            return ngettext("%(count)s byte", "%(count)s bytes", count, count=value)
+        case "days":
+            return ngettext("%(count)s day", "%(count)s days", count, count=value)
+    return value
 
 
 def event_words(event: Any) -> str:

@@ -133,15 +133,6 @@ SETTING_SOURCES: Mapping[str, LazyString] = {
     "override": _l("given by the program"),
 }
 
-UNITS: Mapping[str, str] = {
-    "seconds": N_("%(value)s seconds"),
-    "bytes": N_("%(value)s bytes"),
-    "sessions": N_("%(value)s sessions"),
-    "days": N_("%(value)s days"),
-    "hops": N_("%(value)s hops"),
-    "processes": N_("%(value)s processes"),
-}
-
 UNSAFE: Mapping[Unsafe, str] = {
     Unsafe.EVICTS: N_(
         "Its maxmemory-policy is %(value)s: short of memory, it drops sessions. Set noeviction."

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from app.admin.unsafe import reasons
 from app.auth.access import requires
-from app.filters import join_sentences, number, setting_unit
+from app.filters import join_sentences, number, setting_value
 from app.listing import asked_format, csv_response
 from app.people.models import Permission
 from app.sessions.system import system
@@ -41,7 +41,7 @@ class Row:
     @property
     def words(self) -> str:
         """Return the value with its unit."""
-        return setting_unit(self.value, self.unit)
+        return setting_value(self.value, self.unit)
 
 
 @blueprint.get("/policy")

@@ -39,7 +39,7 @@ def test_each_setting_is_shown_with_its_value_and_its_source(
     assert by_name["SESSION_LIMIT"]["source"] == "default"
     assert {row["role"]: row["idle_seconds"] for row in body["policy"]}["admin"] == 600
     page = vera.get("/admin/policy").text
-    assert "7200 seconds" in page
+    assert "7200 s<" in page
     assert "More than an hour: grave actions hardly ever ask for the password." in page
     assert "given by the program" in page
     rows = {
@@ -85,3 +85,14 @@ def test_what_is_unsafe_is_flagged_and_what_is_not_is_left_alone(
         needed = {"ROLLCALL_ENV": "production"} if name in needs_production else {}
         assert set(unsafe(site, **good | needed | {name: value})) == {name}
     assert {name for name, _is_unsafe, _why in _RULES} == set(bad)
+
+
+def test_everyone_is_signed_out_from_here_by_who_may(site: Site) -> None:
+    for name in ("alice", "ops"):
+        site.signed_in(name)
+    assert "Sign everyone out" not in site.signed_in("otto").get("/admin/policy").text
+    ada = site.signed_in("ada")
+    assert "Sign everyone out…" in ada.get("/admin/policy").text
+    frozen = ada.post("/admin/revocations", {"all_matching": "1"}, form="/admin/policy")
+    ada.post(frozen.location, {"reason": "incident", "count": "3"})
+    assert [row.name for row in site.rows() if row.ended_at is None] == ["ada"]
