@@ -5,6 +5,7 @@ from flask import Blueprint
 from app.admin import (
     audit,
     overview,
+    patterns,
     policy,
     revocations,
     sessions,
@@ -14,5 +15,5 @@ from app.admin import (
 )
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
-for _noun in (overview, sessions, revocations, users, audit, stores, statistics, policy):
+for _noun in (overview, sessions, revocations, users, audit, stores, statistics, policy, patterns):
     blueprint.register_blueprint(_noun.blueprint)

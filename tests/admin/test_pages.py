@@ -10,7 +10,7 @@ import pytest
 from app.audit.trail import Actor
 from app.auth import changes
 from app.listing import safe_cell
-from tests.site import PASSWORD, Site, clock_moved
+from tests.site import PASSWORD, SECRET, Site, clock_moved
 
 KEYS = {
     "reference",
@@ -289,7 +289,9 @@ def test_four_empty_lists_say_four_different_things(site: Site) -> None:
     assert "Nothing has been revoked yet" in ada.get("/admin/revocations").text
 
 
-@pytest.mark.parametrize("path", ["sessions", "users", "audit", "revocations", "stores", "policy"])
+@pytest.mark.parametrize(
+    "path", ["sessions", "users", "audit", "revocations", "stores", "statistics", "policy"]
+)
 def test_every_list_serves_json_and_csv(site: Site, path: str) -> None:
     ada = site.signed_in("ada")
     assert ada.get(f"/admin/{path}?format=json").is_json
@@ -331,3 +333,17 @@ def test_the_search_box_takes_tokens_and_shows_what_is_filtered(site: Site) -> N
     assert 'aria-describedby="q-error"' in refused.text
     assert "There is no “usr:”. There are user: ip: store:" in refused.text
     assert 'value="usr:alice"' in refused.text
+
+
+def test_the_patterns_are_there_in_development_only(make_site: Callable[..., Site]) -> None:
+    page = make_site().signed_in("vera").get("/admin/patterns")
+    assert page.status_code == 200
+    assert "Type the number of sessions in the list: 40." in page.text
+    for word in ("Ending: 12 sessions so far.", "Data missing", "#7", "Are you still there?"):
+        assert word in page.text
+    production = make_site(ROLLCALL_ENV="production", SECRET_KEY=SECRET)
+    vera = production.browser()
+    vera.client.environ_base["wsgi.url_scheme"] = "https"
+    assert vera.sign_in("vera").status_code == 303
+    assert vera.get("/admin/").status_code == 200
+    assert vera.get("/admin/patterns").status_code == 404
