@@ -24,7 +24,10 @@ STAFF_PAGES = [
     "/admin/users/1/disable",
     "/admin/audit",
     "/admin/stores",
+    "/admin/stores/redis/drift",
+    "/admin/statistics",
     "/admin/policy",
+    "/admin/patterns",
 ]
 PAGES = [
     *(pytest.param(path, marks=pytest.mark.admin) for path in STAFF_PAGES),

@@ -16,6 +16,7 @@ from app.admin.drawings import Ranked
 from app.admin.forms import RevocationForm
 from app.admin.words import receipt_verdict
 from app.auth.access import requires
+from app.filters import client_name
 from app.people.models import Permission
 from app.sessions.receipt import Receipt, StoreReceipt
 from app.sessions.rows import SessionRow
@@ -129,7 +130,7 @@ def show() -> ResponseReturnValue:
         receipts=[(receipt_verdict(receipt), receipt) for receipt in _RECEIPTS],
         chart=_chart(),
         empty_chart=drawings.by_hour([0] * 24),
-        ranking=[Ranked("Firefox 140 on Linux", 40, "#"), Ranked(_("all others"), 13)],
+        ranking=[Ranked(client_name(_ROW.client), 40, "#"), Ranked(_("all others"), 13)],
     )
 
 
