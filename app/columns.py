@@ -178,7 +178,8 @@ class bucket(FunctionElement[int]):  # noqa: N801 - it reads as SQL
 @compiles(bucket, "postgresql")
 def _postgresql_bucket(element: bucket, compiler: SQLCompiler, **kw: Any) -> str:
     time, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"CAST(floor(extract(epoch FROM {time}) / {seconds}) AS bigint)"
+    # date_part, for extract's numeric takes several times as long to divide.
+    return f"CAST(floor(date_part('epoch', {time}) / {seconds}) AS bigint)"
 
 
 @compiles(bucket, "sqlite")

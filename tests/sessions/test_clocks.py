@@ -99,7 +99,8 @@ def test_a_database_minutes_off_changes_nothing_for_anybody(any_site: Site, seco
 
 PAGES = (
     "/account/sessions", "/admin/", "/admin/sessions", "/admin/sessions?format=csv",
-    "/admin/users", "/admin/audit", "/admin/stores", "/admin/statistics", "/admin/policy", "/healthz", "/readyz", "/metrics",
+    "/admin/users", "/admin/audit", "/admin/stores", "/admin/statistics", "/admin/policy",
+    "/healthz", "/readyz", "/metrics",
 )  # fmt: skip
 
 
