@@ -120,13 +120,14 @@ def show() -> ResponseReturnValue:
 
 
 def _chart(now: datetime) -> dict[str, Any]:
-    """Return the last 48 hours by store; None without a sample, and where the database is too slow."""
+    """Return the last 48 hours by store; None without a sample, and `late` where the database is too slow."""
     within = read_range({}, now)
     try:
         sampled, revoked = reports.concurrency(within), reports.bulk_revocations(within)
     except StoreUnavailable:
-        return {"chart": None}
-    return {"chart": drawings.over_time(within, sampled, revoked) if sampled else None}
+        return {"chart": None, "late": True}
+    drawn = drawings.over_time(within, sampled, revoked) if sampled else None
+    return {"chart": drawn, "late": False}
 
 
 def _signed_in(users: int | None, active: int) -> str:

@@ -131,11 +131,12 @@ def _shown(within: Range, found: Reports) -> dict[str, Any]:
     began = None if found.sign_ins is None else sum(found.sign_ins)
     live = None if found.ages_and_idle is None else sum(found.ages_and_idle[0])
     sampled = found.concurrency or {}
+    revoked = found.revocations or []
     return {
         "verdict": _verdict(found),
-        "sampled": bool(sampled),
-        "revocations": found.revocations or [],
-        "concurrency": drawings.over_time(within, sampled, found.revocations or []),
+        "late": found.concurrency is None,
+        "revocations": revoked,
+        "concurrency": drawings.over_time(within, sampled, revoked) if sampled else None,
         "step": duration(timedelta(seconds=within.step)),
         "totals": (began, ended, live),
         "ends": None if found.ends is None else _ranked_ends(found.ends),

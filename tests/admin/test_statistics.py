@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -211,3 +212,15 @@ def test_the_overview_says_when_the_worker_counted_last(site: Site) -> None:
         page = ada.get("/admin/").text
     assert "The worker has counted nothing since" in page
     assert "1 check needs a look." in page
+
+
+def test_what_there_is_no_time_for_is_left_out_and_says_so(make_site: Callable[..., Site]) -> None:
+    site = make_site(REQUEST_DEADLINE=0.19)  # less than a report is begun with
+    ada = site.signed_in("ada")
+    page = ada.get("/admin/statistics")
+    assert page.status_code == 200
+    assert "The database was too slow for all of it" in page.text
+    assert page.text.count("Not counted: the database took too long.") == 6
+    assert "No sample" not in page.text
+    body: Any = ada.get("/admin/statistics?format=json").json
+    assert {body[name] for name in ("concurrency", "ends", "age", "clients")} == {None}
