@@ -169,7 +169,7 @@ _refusal = Words(labels.REFUSALS)
 def setting_value(value: str, unit: str) -> str:
     """Return a setting's value with its unit, where it is one number and the name does not say it."""
     if not value.isdecimal():
-        return value.replace(",", ", ")
+        return re.sub(r",(?! )", ", ", value)
     count = int(value)
     match unit:
         case "seconds":

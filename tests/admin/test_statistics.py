@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from app.admin import charts
 from app.admin.charts import Column, Upright
@@ -35,6 +35,20 @@ def samples(site: Site) -> list[Any]:
 def work(site: Site) -> None:
     with site.app.app_context():
         upkeep.run(site.system)
+
+
+def test_a_column_is_the_fullest_moment_of_its_slot(site: Site) -> None:
+    begin = site.system.ledger.now().replace(minute=0, second=0, microsecond=0)
+    begin -= timedelta(hours=5)
+    with site.system.ledger.transaction() as tx:
+        for minutes, (redis, sql) in ((1, (3, 0)), (20, (2, 3)), (40, (4, 0)), (61, (1, 0))):
+            at = begin + timedelta(minutes=minutes)
+            for store, live in (("redis", redis), ("sql", sql)):
+                values = {"at": at, "store": store, "live": live, "active": 0}
+                tx.connection.execute(insert(SessionSample).values(values))
+    body: Any = site.signed_in("vera").get("/admin/statistics?format=json").json
+    found = [(row["store"], row["live"]) for row in body["concurrency"]]
+    assert found == [("redis", 2), ("sql", 3), ("redis", 1), ("sql", 0)]
 
 
 @pytest.fixture
