@@ -16,6 +16,7 @@ from app.people.models import Permission
 from app.sessions import drift
 from app.sessions.drift import Settled
 from app.sessions.store import StoreUnavailable
+from app.sessions.stores import budget
 from app.sessions.stores.facts import Facts
 from app.sessions.system import system
 from app.texts import gettext as _
@@ -27,6 +28,8 @@ _OF_FACTS = ("product", "version", "nodes", "memory", "memory_limit", "rows")
 _COUNTED = ("name", "reachable", "milliseconds", "live", "missing", "waiting", "damaged")
 _COLUMNS = (*_COUNTED, *_OF_FACTS, "unsafe")
 _SHOWN = 50
+_LOOK = 0.5
+"""Seconds of the request's deadline that comparing may take: the page must still be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ def show_drift(store: str) -> ResponseReturnValue:
     _check(store)
     after = _after(request.args.get("after"))
     try:
-        found = drift.look(system, store, after)
+        with budget.within(_LOOK):
+            found = drift.look(system, store, after)
     except StoreUnavailable as error:
         if error.store != store:
             raise
@@ -165,9 +169,10 @@ def settle(store: str) -> ResponseReturnValue:
     require_step_up()
     after = _after(request.form.get("after"))
     try:
-        done = drift.settle(
-            system, store, request.form.getlist("reference"), person().actor(), after
-        )
+        with budget.within(_LOOK):
+            done = drift.settle(
+                system, store, request.form.getlist("reference"), person().actor(), after
+            )
     except StoreUnavailable as error:
         if error.store != store:
             raise

@@ -49,6 +49,7 @@ def test_chinese_pages_keep_their_layout(people: People, served: Served) -> None
         f"/admin/revocations/{values['revocation_id'][0]}",
         f"/admin/users/{values['user_id'][0]}",
         "/admin/audit",
+        "/admin/statistics",
         "/admin/policy",
         "/account/sessions",
     ):

@@ -15,7 +15,13 @@ from app.audit.models import AuditEvent, Verb
 from app.columns import skew
 from app.people.models import User
 from app.sessions import upkeep
-from app.sessions.models import EndReason, Revocation, RevocationTarget, UserAgent
+from app.sessions.models import (
+    EndReason,
+    Revocation,
+    RevocationTarget,
+    SessionSample,
+    UserAgent,
+)
 from demo.__main__ import FEWEST, SETTINGS
 from demo.cast import VISITORS, Person, people
 from demo.history import LENGTH, History
@@ -91,6 +97,12 @@ def test_sessions_lie_in_both_stores_from_many_addresses_and_clients(past):
     assert len({row.first_ip for row in rows}) > len(PEOPLE)
     clients = past.system.ledger.read(select(UserAgent.client))
     assert len({row.client for row in clients}) > 10
+
+
+def test_the_worker_has_sampled_the_hours_as_they_went_by(past):
+    rows = past.system.ledger.read(select(SessionSample.at, SessionSample.live))
+    assert {row.at.hour for row in rows} == set(range(24))
+    assert max(row.live for row in rows) > 1
 
 
 def test_every_end_has_exactly_its_event_at_its_time_and_no_event_has_no_end(past):
