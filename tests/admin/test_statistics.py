@@ -219,7 +219,10 @@ def test_a_clock_that_was_ahead_does_not_stop_the_samples(site: Site) -> None:
 
 def test_the_overview_says_when_the_worker_counted_last(site: Site) -> None:
     ada = site.signed_in("ada")
-    assert "The worker has not counted the sessions yet" in ada.get("/admin/").text
+    page = ada.get("/admin/").text
+    assert "The worker has not counted the sessions yet" in page
+    for query in ("age=%3C1h", "reason=revoked"):
+        assert f'href="/admin/sessions?{query}"' in page
     work(site)
     assert "The worker counted the sessions at" in ada.get("/admin/").text
     with clock_moved(600):
