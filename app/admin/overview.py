@@ -24,6 +24,7 @@ _ACTIONS = (
     Verb.USER_ENABLED,
     Verb.ROLE_CHANGED,
     Verb.PASSWORD_RESET,
+    Verb.PASSWORD_REQUIRED,
 )
 _LAST_ACTIONS = (
     select(

@@ -55,6 +55,7 @@ class Principal:
     idle_expires_at: datetime
     absolute_expires_at: datetime
     asked_at: datetime
+    new_password_required: bool = False
 
     is_authenticated = True
     is_active = True
@@ -97,6 +98,7 @@ class OpenRow(NamedTuple):
     user_agent_id: int
     name: str
     role: str
+    new_password_required: bool
     now: datetime
     live: bool
 
@@ -115,6 +117,7 @@ _OPEN = select(
     UserSession.user_agent_id,
     User.name,
     User.role,
+    User.new_password_required,
     clock().label("now"),
     and_(live(), User.active).label("live"),
 ).join(User, User.id == UserSession.user_id)

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.columns import FixedBinary, Id, UtcDateTime
@@ -139,7 +139,8 @@ class Revocation(Base):
     """A frozen set of targets, bound to who froze it; confirmed, it becomes the receipt.
 
     Everyone's set has no targets: it is what was live at `created_at`, but for `held_back`. Once it is
-    done, `already_ended` says how many of it had ended otherwise.
+    done, `already_ended` says how many of it had ended otherwise. `draft` is what was typed on the review
+    before the password was asked for; `new_password` requires one of everybody whose session is in the set.
     """
 
     __tablename__ = "revocations"
@@ -162,6 +163,8 @@ class Revocation(Base):
     reason: Mapped[str | None] = mapped_column(String(20))
     note: Mapped[str | None] = mapped_column(Text)
     tell_user: Mapped[bool] = mapped_column(Boolean, default=False)
+    new_password: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    draft: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     present: Mapped[int | None] = mapped_column(Integer)

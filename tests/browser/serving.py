@@ -173,6 +173,7 @@ class Served:
             users = User.__table__
             tx.connection.execute(users.delete().where(User.name_key.not_in(list(CAST))))
             values = {"name": User.name_key, "active": True, "disabled_at": None}
+            values["new_password_required"] = False
             tx.connection.execute(users.update().values(values))
 
     def close(self) -> None:
