@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.admin.counts import Alarm, StoreAnswer
 from app.admin.helpers import sessions_in_words
 from app.filters import clock_time, join_sentences, listed, number, sentence, store_name
+from app.sessions.flags import LIMIT
 from app.sessions.receipt import Receipt
 from app.texts import gettext as _
 from app.texts import ngettext
@@ -26,10 +27,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One sentence of the overview: good, warning or bad."""
+    """One sentence of the overview: good, warning or bad; with a `flag`, a list shows which sessions."""
 
     kind: str
     text: str
+    flag: str = ""
 
 
 def is_done(receipt: Receipt) -> bool:
@@ -161,6 +163,7 @@ def missing_check(count: int) -> Check:
             count,
             count=number(count),
         ),
+        "lost",
     )
 
 
@@ -183,6 +186,7 @@ def limit_check(users: int) -> Check:
             users,
             count=number(users),
         ),
+        LIMIT,
     )
 
 

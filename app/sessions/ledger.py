@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     insert,
+    or_,
     select,
     update,
 )
@@ -141,6 +142,10 @@ _TOUCH = (
         ip=bindparam("seen_ip"),
         ip_key=bindparam("seen_ip_key"),
         user_agent_id=bindparam("seen_user_agent_id"),
+        moved=or_(
+            UserSession.first_ip != bindparam("seen_ip"),
+            UserSession.first_user_agent_id != bindparam("seen_user_agent_id"),
+        ),
     )
     .execution_options(synchronize_session=False)
 )

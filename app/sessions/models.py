@@ -50,6 +50,8 @@ class UserAgent(Base):
 
 
 _LIVE = "ended_at IS NULL"
+GUESSES = 5
+"""From so many failed sign-ins just before on, a session needs a look."""
 _COUNTED = (
     "last_seen_at",
     "idle_expires_at",
@@ -72,7 +74,11 @@ def _partial(name: str, where: str, *columns: str, include: Sequence[str] = ()) 
 
 
 class UserSession(Base):
-    """A row of the ledger. Only `ledger`, `sign_in` and `revocation` write it."""
+    """A row of the ledger. Only `ledger`, `sign_in` and `revocation` write it.
+
+    `moved` says that address or client were others than at sign-in when it was last seen, `failed_before`
+    how many sign-ins of its user had failed just before it: `flags` goes by them.
+    """
 
     __tablename__ = "user_sessions"
     __table_args__ = (
@@ -86,6 +92,11 @@ class UserSession(Base):
         _partial("user_agent_id", _LIVE, "user_agent_id", "last_seen_at"),
         _partial("idle_expires_at", _LIVE, "ended_at", "idle_expires_at"),
         _partial("absolute_expires_at", _LIVE, "ended_at", "absolute_expires_at"),
+        _partial(
+            "flagged",
+            f"{_LIVE} AND (moved = true OR failed_before >= {GUESSES} OR missing_since IS NOT NULL)",
+            "id",
+        ),
         _partial("missing", "missing_since IS NOT NULL", "id"),
         _partial("revocation_id_id", "revocation_id IS NOT NULL", "revocation_id", "id"),
     )
@@ -107,6 +118,9 @@ class UserSession(Base):
     first_ip: Mapped[str] = mapped_column(String(45))
     ip: Mapped[str] = mapped_column(String(45))
     ip_key: Mapped[bytes] = mapped_column(FixedBinary(16))
+    first_ip_key: Mapped[bytes | None] = mapped_column(FixedBinary(16))
+    moved: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    failed_before: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     first_user_agent_id: Mapped[int] = mapped_column(ForeignKey("user_agents.id"))
     user_agent_id: Mapped[int] = mapped_column(ForeignKey("user_agents.id"))
 
