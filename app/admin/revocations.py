@@ -146,7 +146,7 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
     grave = review.needs_step_up or form.new_password.data
     if grave and not step_up_is_fresh():
         freezing.keep_draft(revocation_id, form.typed, actor=person())
-        require_step_up(request.full_path.rstrip("?"))
+        require_step_up(safe_next(request.full_path.rstrip("?"), request.path))
     if not form.validate_on_submit():
         return _review_page(review, form), 422
     try:
