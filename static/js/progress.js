@@ -1,6 +1,6 @@
 // Keeps the figures of a revocation that is under way true. It asks passively; the receipt is left to a reload.
 const card = document.querySelector("[data-progress]");
-const PAUSE = 2000;
+const PAUSE = 3000;
 
 if (card) {
   const words = new Intl.NumberFormat(document.documentElement.lang);

@@ -207,6 +207,13 @@ def test_the_command_requires_one_and_asks_for_none(site: Site) -> None:
     assert both.exit_code == 2
 
 
+def test_the_command_that_revokes_requires_one_too(site: Site) -> None:
+    references = start(site, "alice", "bob")
+    revoking = ["sessions", "revoke", references[0], "--reason", "incident", "--new-password"]
+    assert site.app.test_cli_runner().invoke(args=revoking).exit_code == 0
+    assert required(site) == ["alice"]
+
+
 def test_without_its_event_nothing_is_required(site: Site) -> None:
     start(site, "alice")
     with site.system.ledger.transaction() as tx:
