@@ -33,21 +33,21 @@ def required(site: Site) -> list[str]:
 
 
 @pytest.mark.admin
-def test_requiring_one_ends_all_sessions_and_is_recorded(any_site: Site) -> None:
-    alice, ada = any_site.signed_in("alice"), any_site.signed_in("ada")
-    user = f"/admin/users/{any_site.user_id('alice')}"
+def test_requiring_one_ends_all_sessions_and_is_recorded(site: Site) -> None:
+    alice, ada = site.signed_in("alice"), site.signed_in("ada")
+    user = f"/admin/users/{site.user_id('alice')}"
     assert ada.post(f"{user}/require").location == user
     assert "A new password is required." in ada.get(user).text
-    assert required(any_site) == ["alice"]
+    assert required(site) == ["alice"]
     assert not alice.is_signed_in()
-    (event,) = any_site.events("user.password_required")
+    (event,) = site.events("user.password_required")
     assert (event.actor_name, event.target_name) == ("ada", "alice")
-    (ended,) = any_site.rows(text("end_reason = 'revoked'"))
+    (ended,) = site.rows(text("end_reason = 'revoked'"))
     assert (ended.name, ended.ended_by) == ("alice", "ada")
     assert "New password required" in ada.get("/admin/").text
     assert ada.get(f"{user}/require").status_code == 404
-    with commanding(any_site), pytest.raises(ChangeRefused, match="already"):
-        require_new_password(any_site.user_id("alice"), actor=CLI)
+    with commanding(site), pytest.raises(ChangeRefused, match="already"):
+        require_new_password(site.user_id("alice"), actor=CLI)
 
 
 @pytest.mark.admin
