@@ -80,6 +80,7 @@ VERBS: Mapping[str, LazyString] = {
     "user.password_changed": _l("Password changed"),
     "user.password_change_failed": _l("Password change failed"),
     "user.password_reset": _l("Password reset"),
+    "user.password_required": _l("New password required"),
     "access.refused": _l("Access refused"),
     "data.exported": _l("Data exported"),
     "worker.alarm": _l("Worker alarm"),

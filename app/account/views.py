@@ -5,7 +5,13 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from app.account.forms import NoteForm, PasswordForm
-from app.auth.access import public, require_step_up, requires
+from app.auth.access import (
+    even_before_a_new_password,
+    public,
+    require_no_new_password,
+    require_step_up,
+    requires,
+)
 from app.auth.changes import (
     ChangeRefused,
     change_own_password,
@@ -39,6 +45,7 @@ def home() -> ResponseReturnValue:
         return redirect(url_for("auth.login"), 303)
     if not current_user.is_authenticated:
         return render_template("account/landing.html")
+    require_no_new_password()
     if current_user.may(Permission.STAFF):
         return redirect(url_for("admin.overview.show"), 303)
     return _home(NoteForm(formdata=None, note=session.get(_NOTE, "")))
@@ -81,6 +88,7 @@ def _warn_before(role: str) -> int:
 
 @blueprint.get("/account/deadline")
 @requires(Permission.OWN)
+@even_before_a_new_password
 @passive
 def deadline() -> ResponseReturnValue:
     """Say in how many seconds this session ends, and whether that is its longest time."""
@@ -90,6 +98,7 @@ def deadline() -> ResponseReturnValue:
 
 @blueprint.post("/account/deadline")
 @requires(Permission.OWN)
+@even_before_a_new_password
 def stay() -> ResponseReturnValue:
     """Do nothing but be a person's request, which moves the idle deadline."""
     return redirect(url_for("account.deadline", format="json"), 303)
@@ -140,6 +149,7 @@ def _flash_ended(count: int) -> None:
 
 @blueprint.get("/account/password")
 @requires(Permission.OWN)
+@even_before_a_new_password
 def password() -> ResponseReturnValue:
     """Show the form for a new password."""
     return render_template("account/password.html", form=PasswordForm(formdata=None), problem=None)
@@ -147,6 +157,7 @@ def password() -> ResponseReturnValue:
 
 @blueprint.post("/account/password")
 @requires(Permission.OWN)
+@even_before_a_new_password
 def change_password() -> ResponseReturnValue:
     """Change one's password, which ends one's other sessions and gives this one a new id."""
     form = PasswordForm()

@@ -5,14 +5,15 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import Select, and_, func, select
 
 from app.audit.models import AuditEvent, Verb
 from app.columns import now
-from app.people.models import User
+from app.sessions.filter import SessionFilter
+from app.sessions.flags import ANY, crowded_users
 from app.sessions.models import PendingPurge, Revocation, SessionSample, UserSession
 from app.sessions.sampling import BY_STORE, SAMPLE_EVERY
-from app.sessions.search import MOST_OF_USERS
+from app.sessions.search import MOST_OF_USERS, count_of
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.stores import budget
 from app.sessions.stores.facts import Facts, TellsFacts
@@ -116,6 +117,11 @@ def missing_data() -> int:
     return _one(_MISSING)
 
 
+def flagged() -> int:
+    """Count the live sessions that need a look for anything but their number."""
+    return count_of(SessionFilter(flag=ANY))[0]
+
+
 def alarms() -> list[Alarm]:
     """Return the worker's newest alarm of each store during the last hour."""
     newest: dict[str, Alarm] = {}
@@ -171,20 +177,7 @@ def users_over_limit() -> int:
 
     It looks at every live session: ask it while they are at most MOST_OVER_LIMIT.
     """
-    limit = case(
-        {role: rule.limit for role, rule in system.policy.by_role.items()},
-        value=User.role,
-        else_=1,
-    )
-    crowded = (
-        select(UserSession.user_id)
-        .join(User, User.id == UserSession.user_id)
-        .where(live())
-        .group_by(UserSession.user_id, User.role)
-        .having(func.count() > limit)
-        .subquery()
-    )
-    return _one(select(func.count()).select_from(crowded))
+    return _one(select(func.count()).select_from(crowded_users().subquery()))
 
 
 def ask_stores() -> list[StoreAnswer]:

@@ -29,12 +29,18 @@ class RevocationForm(Form):
         _l("Note"), [Length(max=1000, message=_l("A note has at most 1,000 characters."))]
     )
     tell_user = BooleanField(_l("Tell the users why, in these words"))
+    new_password = BooleanField(_l("Require a new password of these users"))
     count = StringField()
 
     def __init__(self, expected: int | None, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._expected = expected
         self.count.label.text = _l("Type %(count)s to confirm", count=expected or 0)
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """What was typed, as `data` takes it again."""
+        return {field.name: field.data for field in self if field.name != "csrf_token"}
 
     def validate_count(self, field: StringField) -> None:
         """Compare the typed count with the frozen one, where it is asked for."""

@@ -14,6 +14,7 @@ from app.auth.access import requires
 from app.filters import join_sentences, number
 from app.listing import asked_format
 from app.people.models import Permission
+from app.sessions.flags import ANY
 from app.sessions.models import EndReason, Revocation
 from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
@@ -29,6 +30,7 @@ _ACTIONS = (
     Verb.USER_ENABLED,
     Verb.ROLE_CHANGED,
     Verb.PASSWORD_RESET,
+    Verb.PASSWORD_REQUIRED,
 )
 _LAST_ACTIONS = (
     select(
@@ -56,14 +58,14 @@ def show() -> ResponseReturnValue:
     answers = counts.ask_stores()
     live = counts.live_counts()
     users = counts.signed_in_users()
-    missing, overdue = counts.missing_data(), counts.overdue()
+    missing, overdue, flagged = counts.missing_data(), counts.overdue(), counts.flagged()
     started, revoked = counts.started_lately(), counts.revoked_lately()
     if asked_format() == "json":
         return jsonify(
             live=live.by_store,
             active=live.active,
             users=users,
-            need_a_look=missing,
+            need_a_look=flagged,
             alarms=[alarm.note for alarm in counts.alarms()],
             signed_in_last_hour=started,
             revoked_last_day=revoked,
@@ -85,7 +87,7 @@ def show() -> ResponseReturnValue:
     troubled = sum(check.kind in ("warning", "bad") for check in shown)
     return render_template(
         "admin/overview.html",
-        verdict=_verdict(words.stores_sentence(answers), troubled),
+        verdict=_verdict(words.stores_sentence(answers), flagged, troubled),
         figures=[
             {
                 "label": _("Signed in now"),
@@ -95,9 +97,9 @@ def show() -> ResponseReturnValue:
             },
             {
                 "label": _("Need a look"),
-                "value": missing,
-                "note": _("marked as missing their data"),
-                "href": url_for("admin.sessions.index"),
+                "value": flagged,
+                "note": _("each is marked in the list with why"),
+                "href": url_for("admin.sessions.index", flag=ANY),
             },
             {
                 "label": _("Signed in, last hour"),
@@ -142,13 +144,19 @@ def _signed_in(users: int | None, active: int) -> str:
     )
 
 
-def _verdict(stores: str, troubled: int) -> str:
-    if not troubled:
+def _verdict(stores: str, flagged: int, troubled: int) -> str:
+    if not flagged and not troubled:
         return join_sentences(stores, _("Nothing needs a look."))
-    look = ngettext(
+    sessions = ngettext(
+        "%(count)s session needs a look.",
+        "%(count)s sessions need a look.",
+        flagged,
+        count=number(flagged),
+    )
+    checks = ngettext(
         "%(count)s check needs a look.",
         "%(count)s checks need a look.",
         troubled,
         count=number(troubled),
     )
-    return join_sentences(stores, look)
+    return join_sentences(stores, sessions if flagged else "", checks if troubled else "")

@@ -10,15 +10,16 @@ from sqlalchemy import Row, select
 from app.admin.forms import RevocationForm
 from app.admin.helpers import BATCH, ID, export_csv, person, record_export, refuse
 from app.admin.words import is_done, receipt_verdict
-from app.auth.access import require_step_up, requires
+from app.auth.access import require_step_up, requires, step_up_is_fresh
 from app.auth.forms import safe_next
-from app.filters import iso
+from app.filters import iso, store_name
 from app.listing import asked_format, json_list, record
 from app.people.models import Permission
 from app.sessions import freeze as freezing
 from app.sessions import revocation
 from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.freeze import NothingToRevoke, NotPermitted, Review, Targets
+from app.sessions.later import later
 from app.sessions.models import Revocation
 from app.sessions.receipt import Receipt, receipt, shown
 from app.sessions.revocation import Stale
@@ -127,7 +128,8 @@ def show(revocation_id: int) -> ResponseReturnValue:
     review = _review(revocation_id)
     if review.needs_step_up and not review.stale:
         require_step_up()
-    return _review_page(review, RevocationForm(_expected(review), formdata=None))
+    form = RevocationForm(_expected(review), formdata=None, data=review.draft)
+    return _review_page(review, form)
 
 
 @blueprint.post(f"/revocations/<{ID}:revocation_id>")
@@ -138,11 +140,13 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
     if receipt(system, revocation_id) is not None:
         return here
     review = _review(revocation_id)
-    if review.needs_step_up and not review.stale:
-        require_step_up()
     form = RevocationForm(_expected(review))
     if review.stale:
         return _review_page(review, form), 409
+    grave = review.needs_step_up or form.new_password.data
+    if grave and not step_up_is_fresh():
+        freezing.keep_draft(revocation_id, form.typed, actor=person())
+        require_step_up(safe_next(request.full_path.rstrip("?"), request.path))
     if not form.validate_on_submit():
         return _review_page(review, form), 422
     try:
@@ -152,6 +156,7 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
             reason=form.reason.data,
             note=form.note.data or "",
             tell=form.tell_user.data,
+            new_password=form.new_password.data,
         )
     except NotPermitted as error:
         refuse(str(error))
@@ -163,12 +168,17 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
 @blueprint.post(f"/revocations/<{ID}:revocation_id>/purge")
 @requires(Permission.REVOKE)
 def retry(revocation_id: int) -> ResponseReturnValue:
-    """Try again to delete what a silent store still holds, and read back."""
-    if receipt(system, revocation_id) is None:
+    """Try again to delete what silent stores, or the one that is named, still hold, and read back."""
+    before, store = receipt(system, revocation_id), request.form.get("store") or None
+    if before is None:
         abort(404, _("There is no such revocation."))
-    done = revocation.retry_purge(revocation_id)
+    if store is not None and store not in before.by_store:
+        abort(400, _("This revocation has ended no session in that store."))
+    done = revocation.retry_purge(revocation_id, store)
     assert done is not None
-    if is_done(done):
+    if store is not None and not done.by_store[store].pending:
+        flash(_("Tried again. %(store)s has deleted its data.", store=store_name(store)))
+    elif is_done(done):
         flash(_("Tried again. All data is deleted. A second look found none."))
     else:
         flash(_("Tried again. It is not done yet: the receipt says what is left."), "warning")
@@ -203,12 +213,28 @@ def _review_page(review: Review, form: RevocationForm) -> str:
 def _receipt_page(done: Receipt) -> ResponseReturnValue:
     if asked_format() == "json":
         body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
-        return jsonify(body | done.counts() | {"read_back_at": iso(done.read_back_at)})
+        more = {"read_back_at": iso(done.read_back_at), "done": is_done(done)}
+        return jsonify(body | done.counts() | more | {"waiting": done.waiting})
     return render_template(
         "admin/revocations/receipt.html",
         receipt=done,
         rows=by_ids(shown(system, done.revocation_id, _SHOWN)),
         verdict=receipt_verdict(done),
+        done=is_done(done),
+        later=_later(done),
         may_retry=not is_done(done) and person().may(Permission.REVOKE),
         now=system.ledger.now(),
     )
+
+
+def _later(done: Receipt) -> dict[str, Any] | None:
+    """Return how many match now what was chosen then, and where they are listed; None if nobody does."""
+    found = later(done) if done.finished else None
+    if found is None or not found.count:
+        return None
+    query: dict[str, Any] = found.where.to_query()
+    if user_id := query.pop("user_id", None):
+        href = url_for("admin.users.show", user_id=user_id)
+    else:
+        href = url_for("admin.sessions.index", **query)
+    return {"count": found.count, "href": href}

@@ -1,6 +1,7 @@
 """The list of sessions over all stores, and one session."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, abort, jsonify, render_template, request, url_for
@@ -8,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import Row, select
 
 from app.admin.counts import LiveCounts, live_counts
+from app.admin.flags import Flag, flags_of, overdue_flag
 from app.admin.helpers import export_csv, person, record_export
 from app.audit.models import AuditEvent
 from app.auth.access import requires
@@ -29,7 +31,7 @@ from app.texts import gettext as _
 blueprint = Blueprint("sessions", __name__)
 
 _BY_FORM = ("user", "ip", "store", "role", "reference", "state")
-_BY_BOX = ("q", "client", "idle", "age", "reason", "by")
+_BY_BOX = ("q", "client", "idle", "age", "reason", "by", "flag")
 
 
 @blueprint.get("/sessions")
@@ -72,6 +74,7 @@ def _page(where: SessionFilter, page: SessionPage) -> str:
     return render_template(
         "admin/sessions/list.html",
         page=page,
+        flags=flags_of(page.rows),
         where=where,
         query=query,
         values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
@@ -94,6 +97,7 @@ def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseRe
     page = render_template(
         "admin/sessions/list.html",
         page=None,
+        flags={},
         where=None,
         query={},
         values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
@@ -187,6 +191,7 @@ def show(reference: str) -> ResponseReturnValue:
         row=row,
         now=now,
         verdict=_verdict(row, now),
+        flags=_flags(row, now),
         clocks=[
             (_("until it ends if unused"), idle, policy.idle, row.idle_expires_at),
             (_("until it ends in any case"), absolute, policy.absolute, row.absolute_expires_at),
@@ -197,6 +202,11 @@ def show(reference: str) -> ResponseReturnValue:
         may_see_values=sees_values,
         names=value_names(row) if sees_values and row.state == "live" else None,
     )
+
+
+def _flags(row: SessionRow, now: datetime) -> list[Flag]:
+    overdue = overdue_flag(row, now)
+    return [overdue] if overdue else flags_of([row]).get(row.reference, [])
 
 
 def _may_revoke(row: SessionRow) -> bool:

@@ -30,7 +30,7 @@ class Change:
     form: type[Form]
     permission: Permission
     act: Callable[[int, Form], object]
-    for_active: bool | None = None
+    needed: Callable[[Row[Any]], bool] = lambda _user: True
     risky: bool = False
 
     def offered(self, user: Row[Any]) -> bool:
@@ -39,7 +39,7 @@ class Change:
 
     def fits(self, user: Row[Any]) -> bool:
         """Say whether the user is as the change expects: only who is disabled can be enabled."""
-        return self.for_active is None or user.active is self.for_active
+        return self.needed(user)
 
     def refusal(self, user: Row[Any]) -> str | None:
         """Say why the person who looks may not make it; whom it would hit decides with."""
@@ -76,6 +76,19 @@ CHANGES = {
             user_id, form.password.data or "", actor=person()
         ),
     ),
+    "require": Change(
+        label=_l("Require a new password…"),
+        title=_l("Require a new password of %(name)s?"),
+        consequence=_l(
+            "All sessions of this user end. The next sign-in, still with the old password, leads to"
+            " choosing a new one and nowhere else."
+        ),
+        done=_l("A new password is required."),
+        form=ConfirmForm,
+        permission=Permission.ADMINISTER,
+        act=lambda user_id, _form: changes.require_new_password(user_id, actor=person()),
+        needed=lambda user: not user.new_password_required,
+    ),
     "disable": Change(
         label=_l("Disable…"),
         title=_l("Disable %(name)s?"),
@@ -84,7 +97,7 @@ CHANGES = {
         form=ConfirmForm,
         permission=Permission.DISABLE_MEMBERS,
         act=lambda user_id, _form: changes.disable_user(user_id, actor=person()),
-        for_active=True,
+        needed=lambda user: user.active,
         risky=True,
     ),
     "enable": Change(
@@ -95,6 +108,6 @@ CHANGES = {
         form=ConfirmForm,
         permission=Permission.ADMINISTER,
         act=lambda user_id, _form: changes.enable_user(user_id, actor=person()),
-        for_active=False,
+        needed=lambda user: not user.active,
     ),
 }

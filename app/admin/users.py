@@ -56,6 +56,7 @@ _USER = select(
     User.created_at,
     User.disabled_at,
     User.password_changed_at,
+    User.new_password_required,
     _SESSIONS.label("sessions"),
     _LAST_SEEN.label("last_seen_at"),
 )
@@ -163,6 +164,8 @@ def show(user_id: int) -> ResponseReturnValue:
 def _verdict(user: Row[Any], sessions: int) -> str:
     if not user.active:
         return _("Disabled: cannot sign in.")
+    if user.new_password_required and not sessions:
+        return _("May sign in, and must choose a new password then.")
     if not sessions:
         return _("May sign in. Not signed in now.")
     return _("Signed in with %(what)s.", what=sessions_in_words(sessions))

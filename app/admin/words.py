@@ -13,6 +13,7 @@ from app.admin.counts import Alarm, StoreAnswer
 from app.admin.helpers import sessions_in_words
 from app.filters import clock_time, join_sentences, listed, minute, number, sentence, store_name
 from app.labels import UNSAFE
+from app.sessions.flags import LIMIT
 from app.sessions.receipt import Receipt
 from app.sessions.stores.facts import Unsafe
 from app.texts import gettext as _
@@ -40,10 +41,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One sentence of the overview: good, warning, bad, or unknown."""
+    """One sentence of the overview: good, warning, bad or unknown. With a `flag` a list shows the sessions."""
 
     kind: str
     text: str
+    flag: str = ""
 
 
 def is_done(receipt: Receipt) -> bool:
@@ -191,6 +193,7 @@ def missing_check(count: int) -> Check:
             count,
             count=number(count),
         ),
+        "lost",
     )
 
 
@@ -213,6 +216,7 @@ def limit_check(users: int) -> Check:
             users,
             count=number(users),
         ),
+        LIMIT,
     )
 
 

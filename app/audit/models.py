@@ -40,6 +40,7 @@ class Verb(StrEnum):
     PASSWORD_CHANGED = "user.password_changed"
     PASSWORD_CHANGE_FAILED = "user.password_change_failed"
     PASSWORD_RESET = "user.password_reset"
+    PASSWORD_REQUIRED = "user.password_required"
     ACCESS_REFUSED = "access.refused"
     EXPORTED = "data.exported"
     WORKER_ALARM = "worker.alarm"

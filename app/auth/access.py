@@ -32,7 +32,15 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class StepUpRequired(Exception):
-    """The password is asked again before this."""
+    """The password is asked again before this; then it goes on at `back`, else where it was asked for."""
+
+    def __init__(self, back: str | None = None) -> None:
+        super().__init__(back)
+        self.back = back
+
+
+class NewPasswordRequired(Exception):
+    """Nothing else is open to this person until they have chosen a new password."""
 
 
 def public(view: View) -> View:
@@ -51,6 +59,19 @@ def requires(permission: Permission) -> Callable[[View], View]:
     return mark
 
 
+def even_before_a_new_password(view: View) -> View:
+    """Let those in too of whom a new password is required. Put it beneath `requires`."""
+    view.before_new_password = True  # type: ignore[attr-defined]
+    return view
+
+
+def require_no_new_password() -> None:
+    """Raise NewPasswordRequired if one is required. `requires` does it; a public view may have to."""
+    principal = session.principal
+    if principal is not None and principal.new_password_required:
+        raise NewPasswordRequired
+
+
 def step_up_is_fresh() -> bool:
     """Say whether the password was given within STEP_UP_AGE."""
     principal = session.principal
@@ -60,16 +81,17 @@ def step_up_is_fresh() -> bool:
     return bool(age.total_seconds() < current_app.config["STEP_UP_AGE"])
 
 
-def require_step_up() -> None:
+def require_step_up(back: str | None = None) -> None:
     """Raise StepUpRequired unless the password was given lately. Call it on the form's GET already."""
     if not step_up_is_fresh():
-        raise StepUpRequired
+        raise StepUpRequired(back)
 
 
 def init_app(app: Flask) -> None:
     """Check the rule of every request; call it before CSRFProtect is bound."""
     app.before_request(_check)
     app.register_error_handler(StepUpRequired, _ask_password)
+    app.register_error_handler(NewPasswordRequired, _ask_new_password)
     app.register_error_handler(SessionEnded, _answer_ended)
 
 
@@ -192,6 +214,8 @@ def _check_rule(asked: Request) -> ResponseReturnValue | None:
     principal = session.principal
     if principal is None:
         return _send_to_sign_in()
+    if not hasattr(current_app.view_functions[asked.endpoint], "before_new_password"):
+        require_no_new_password()
     if not principal.may(rule):
         _record_refusal()
         raise Forbidden(
@@ -221,14 +245,22 @@ def _send_to_sign_in() -> ResponseReturnValue:
     return redirect(url_for("auth.login", next=here), 303)
 
 
-def _ask_password(_error: StepUpRequired) -> ResponseReturnValue:
+def _ask_password(error: StepUpRequired) -> ResponseReturnValue:
     """Lead to the password page and back to the form; nothing has been changed."""
     if wants_json():
         return {"error": "step_up", "message": _("Confirm your password at /reauth first.")}, 403
     if request.method not in _SAFE:
         _record(Event(Verb.STEP_UP_REQUIRED, result="refused", details={"path": request.path}))
     here = request.full_path.rstrip("?") if request.method in _SAFE else request.form.get("next")
-    return redirect(url_for("auth.reauth", next=here or request.path), 303)
+    return redirect(url_for("auth.reauth", next=error.back or here or request.path), 303)
+
+
+def _ask_new_password(_error: NewPasswordRequired) -> ResponseReturnValue:
+    """Lead to the one page that is open; nothing has been changed."""
+    if wants_json():
+        message = _("Choose a new password at /account/password first.")
+        return {"error": "new_password_required", "message": message}, 403
+    return redirect(url_for("account.password"), 303)
 
 
 def _answer_ended(_error: SessionEnded) -> ResponseReturnValue:

@@ -109,7 +109,10 @@ def change_role(user_id: int, role: str, *, actor: Actor | Principal) -> int:
 
 
 def reset_password(user_id: int, password: str, *, actor: Actor | Principal) -> int:
-    """Give a user another password and end all sessions; return how many ended."""
+    """Give a user another password and end all sessions; return how many ended.
+
+    A new password that is required of the user stays so: they alone fulfil it.
+    """
     refuse_uncommitted("reset_password")
     row = next(iter(system.ledger.read(select(User.name).where(User.id == user_id))), None)
     new_hash = _new_hash(password, "" if row is None else row.name)
@@ -119,6 +122,19 @@ def reset_password(user_id: int, password: str, *, actor: Actor | Principal) -> 
         _set_password(tx, user_id, new_hash)
         tx.record(by, [Event(Verb.PASSWORD_RESET, user.id, user.name)])
         ended = _end_all(tx, user_id, EndReason.PASSWORD_CHANGED, by)
+    purge(system, ended)
+    return len(ended)
+
+
+def require_new_password(user_id: int, *, actor: Actor | Principal) -> int:
+    """Leave a user nothing but choosing a new password, and end all sessions; return how many ended."""
+    refuse_uncommitted("require_new_password")
+    with system.ledger.transaction() as tx:
+        user = _lock(tx, user_id)
+        by = _permitted(actor, Permission.ADMINISTER, on=user)
+        if not tx.require_new_passwords([user.id], by):
+            raise ChangeRefused(_("A new password is required of this user already."))
+        ended = _end_all(tx, user_id, EndReason.REVOKED, by)
     purge(system, ended)
     return len(ended)
 
@@ -134,12 +150,14 @@ def change_own_password(current: str, new: str) -> int:
         user = check_own_password(current, Verb.PASSWORD_CHANGE_FAILED)
     except SignInRefused:
         raise ChangeRefused(_("This is not your current password."), "current_password") from None
+    if new == current:
+        raise ChangeRefused(_("This is your current password. Choose another."), "password")
     new_hash = _new_hash(new, principal.name)
     with session.regenerating() as change, system.ledger.transaction() as tx:
         locked = _lock(tx, principal.user_id)
         if not locked.active or locked.password_hash != user.password_hash:
             raise ChangeRefused(_("Your password was changed meanwhile."), "current_password")
-        _set_password(tx, locked.id, new_hash)
+        _set_password(tx, locked.id, new_hash, new_password_required=False)
         tx.rehandle(change.row_id, change.old, change.new)
         by = session.actor()
         tx.record(by, [Event(Verb.PASSWORD_CHANGED, locked.id, locked.name, principal.reference)])
@@ -224,8 +242,8 @@ def _end_all(
     return expired + tx.end(ids, reason, by, Verb.ENDED)
 
 
-def _set_password(tx: Transaction, user_id: int, password_hash: str) -> None:
-    values = {"password_hash": password_hash, "password_changed_at": clock()}
+def _set_password(tx: Transaction, user_id: int, password_hash: str, **more: object) -> None:
+    values = {"password_hash": password_hash, "password_changed_at": clock(), **more}
     tx.connection.execute(update(User).where(User.id == user_id).values(values))
 
 

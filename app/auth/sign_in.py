@@ -16,6 +16,7 @@ from app.columns import AnyRow, clock, now
 from app.people.models import User
 from app.people.names import name_key
 from app.people.passwords import verify_password
+from app.sessions.flags import failed_just_before
 from app.sessions.handles import new_reference
 from app.sessions.interface import Draft, session
 from app.sessions.isolation import refuse_uncommitted
@@ -162,6 +163,7 @@ def _signed_in_from(user_id: int, ip: str) -> bool:
 def _begin(user: User | Verified, password_hash: str | None) -> list[AnyRow]:
     user_agent_id = system.ledger.user_agent_id(session.client.user_agent)
     own, own_user = session.row_id, session.principal
+    failed = failed_just_before(user.id)
     with session.begin(user.role) as draft, system.ledger.transaction() as tx:
         locked = [user.id] if own_user is None else [user.id, own_user.user_id]
         tx.lock_users(locked)
@@ -173,7 +175,7 @@ def _begin(user: User | Verified, password_hash: str | None) -> list[AnyRow]:
             raise _InTheWay(others)
         reference = new_reference()
         actor = _actor(row, reference)
-        new_id = tx.add_session(_row_values(tx, row, draft, reference, user_agent_id))
+        new_id = tx.add_session(_row_values(tx, row, draft, reference, user_agent_id, failed))
         over = [other.id for other in others[: max(0, excess)]]
         ended = _end_superseded(tx, actor, over, new_id)
         if own is not None and own_user is not None:
@@ -191,7 +193,7 @@ def _still_holds(tx: Transaction, user_id: int, password_hash: str | None) -> An
 
 
 def _row_values(
-    tx: Transaction, user: AnyRow, draft: Draft, reference: str, user_agent_id: int
+    tx: Transaction, user: AnyRow, draft: Draft, reference: str, user_agent_id: int, failed: int
 ) -> dict[str, object]:
     client, policy, at = session.client, system.policy.of(user.role), tx.now()
     return {
@@ -207,6 +209,8 @@ def _row_values(
         "stepped_up_at": at,
         "regenerations": 0,
         "first_ip": client.ip,
+        "first_ip_key": client.ip_key,
+        "failed_before": failed,
         "ip": client.ip,
         "ip_key": client.ip_key,
         "first_user_agent_id": user_agent_id,

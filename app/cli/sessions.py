@@ -86,6 +86,7 @@ def show(reference: str, as_json: bool) -> None:
 @click.option("--reason", type=_reasons, required=True)
 @click.option("--note", default="", help="Kept in the trail.")
 @click.option("--tell-user", is_flag=True, help="Show the note to the person it hits.")
+@click.option("--new-password", is_flag=True, help="Require a new password of whom it hits.")
 @_as_json
 def revoke(
     references: tuple[str, ...],
@@ -94,6 +95,7 @@ def revoke(
     reason: str,
     note: str,
     tell_user: bool,
+    new_password: bool,
     as_json: bool,
 ) -> None:
     """End the sessions REFERENCE..., purge their data and read back.
@@ -110,7 +112,14 @@ def revoke(
         targets = _everyone(by, ask=not yes) if everyone else _known(references)
         done = None
         if targets:
-            done = revocation.revoke(targets, actor=by, reason=reason, note=note, tell=tell_user)
+            done = revocation.revoke(
+                targets,
+                actor=by,
+                reason=reason,
+                note=note,
+                tell=tell_user,
+                new_password=new_password,
+            )
     counts = dict.fromkeys(COUNTS, 0) if done is None else done.counts()
     if as_json:
         click.echo(json.dumps(counts))

@@ -62,10 +62,17 @@ def role(name: str, role: str) -> None:
 @group.command()
 @click.argument("name")
 @_from_stdin
-def password(name: str, password_stdin: bool) -> None:
-    """Give NAME another password, and end all sessions."""
+@click.option("--require", is_flag=True, help="Give none: NAME has to choose at the next sign-in.")
+def password(name: str, password_stdin: bool, require: bool) -> None:
+    """Give NAME another password, or require NAME to choose one, and end all sessions."""
+    if require and password_stdin:
+        raise click.UsageError("Give a password or require one, not both.")
     with readable_errors():
         user_id = _id(name)
+        if require:
+            ended = changes.require_new_password(user_id, actor=operator())
+            click.echo(f"{name} has to choose a new password. Sessions ended: {ended}.")
+            return
         ended = changes.reset_password(user_id, _password(password_stdin), actor=operator())
     click.echo(f"Changed the password of {name}. Sessions ended: {ended}.")
 

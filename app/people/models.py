@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Boolean, String
+from sqlalchemy import Boolean, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.columns import Id, UtcDateTime
@@ -52,7 +52,10 @@ _PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 
 class User(Base):
-    """A person who may sign in. `name` is unique without regard to case (`name_key`)."""
+    """A person who may sign in. `name` is unique without regard to case (`name_key`).
+
+    Until somebody of whom a new password is required has chosen one, nothing else is open to them.
+    """
 
     __tablename__ = "users"
 
@@ -64,4 +67,7 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     password_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    new_password_required: Mapped[bool] = mapped_column(
+        Boolean, default=False, server_default=false()
+    )
     disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

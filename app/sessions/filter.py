@@ -19,6 +19,7 @@ from app.columns import now
 from app.people.models import Role, User
 from app.people.names import name_key
 from app.sessions.clients import ip_key
+from app.sessions.flags import FLAGS, flagged
 from app.sessions.handles import REFERENCE_LENGTH
 from app.sessions.models import EndReason, RevocationReason, UserAgent, UserSession
 from app.sessions.system import system
@@ -27,6 +28,7 @@ from app.sessions.transaction import live
 
 STATES = ("live", "ended")
 _OF_THE_ENDED = ("reason", "by")
+_OF_THE_LIVE = ("flag",)
 _DURATION = re.compile(r"([<>]?)\s*(\d{1,5})\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -56,6 +58,7 @@ class SessionFilter:
     age: str | None = None
     reason: str | None = None
     by: str | None = None
+    flag: str | None = None
     q: str | None = None
 
     @classmethod
@@ -112,6 +115,9 @@ class SessionFilter:
             if getattr(self, name) is not None and self.state != "ended":
                 message = _("Only sessions that have ended have this; choose those too.")
                 raise FilterError(name, message)
+        for name in _OF_THE_LIVE:
+            if getattr(self, name) is not None and self.state != "live":
+                raise FilterError(name, _("Only live sessions have flags."))
 
     @property
     def narrows(self) -> bool:
@@ -234,6 +240,7 @@ _CHECKS: dict[str, Callable[[str, str], object]] = {
     "store": _is_store,
     "role": _one_of(*Role),
     "reason": _one_of(*dict.fromkeys([*EndReason, *RevocationReason])),
+    "flag": _one_of(*FLAGS),
     "ip": _network,
     "idle": _duration,
     "age": _duration,
@@ -252,6 +259,7 @@ _CLAUSES: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "age": partial(_passed, UserSession.started_at),
     "reason": lambda code: or_(UserSession.end_reason == code, UserSession.reason_code == code),
     "by": lambda name: func.lower(UserSession.ended_by) == name.lower(),
+    "flag": flagged,
     "q": _words,
 }
 """What each field adds to the predicate."""

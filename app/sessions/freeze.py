@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import Select, func, insert, literal, select, update
+from sqlalchemy import Select, case, func, insert, literal, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
@@ -27,6 +27,7 @@ from app.sessions.transaction import Transaction, live
 
 VALID_FOR = timedelta(minutes=5)
 MANY = 10
+LONGEST_CHOICE = 500
 _SHOWN = 200
 
 
@@ -60,7 +61,8 @@ class Frozen:
 class Review:
     """What a confirmation would do. `held_back` is one's own reference, `left_out` counts admins' sessions.
 
-    `users` is None where there are over MOST_OF_USERS sessions, as in the list.
+    `users` is None where there are over MOST_OF_USERS sessions, as in the list. `ended` counts what has
+    ended since the freeze, `draft` is what was typed before the password was asked for.
     """
 
     id: int
@@ -79,6 +81,8 @@ class Review:
     needs_step_up: bool
     stale: bool
     confirmed: bool
+    ended: int = 0
+    draft: dict[str, Any] | None = None
     rows: list[SessionRow] = field(default_factory=list)
 
 
@@ -135,7 +139,8 @@ def review(revocation_id: int, *, actor: Actor | Principal) -> Review | None:
     few = sum(by_store.values()) <= MOST_OF_USERS
     whose = frozen.chosen(row, func.count(UserSession.user_id.distinct()))
     seen_lately = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
-    active = frozen.chosen(row, func.count()).where(live(), seen_lately)
+    lately = func.coalesce(func.sum(case((seen_lately, 1), else_=0)), 0)
+    left, active = system.ledger.read(frozen.chosen(row, func.count(), lately).where(live()))[0]
     of_staff = frozen.chosen(row).join(User, User.id == UserSession.user_id)
     by_role = _counted(of_staff.where(User.role != Role.MEMBER), User.role)
     staff = sum(by_role.values())
@@ -150,7 +155,7 @@ def review(revocation_id: int, *, actor: Actor | Principal) -> Review | None:
         count=row.size,
         users=system.ledger.read(whose)[0][0] if few else None,
         by_store=by_store,
-        active=system.ledger.read(active)[0][0],
+        active=int(active),
         staff=staff,
         admins=by_role.get(Role.ADMIN, 0),
         held_back=row.held_back,
@@ -159,8 +164,24 @@ def review(revocation_id: int, *, actor: Actor | Principal) -> Review | None:
         needs_step_up=grave,
         stale=row.now >= row.expires_at or row.actor["reference"] != actor.reference,
         confirmed=row.confirmed_at is not None,
+        ended=max(0, row.size - left),
+        draft=row.draft,
         rows=by_ids([target.id for target in ids]),
     )
+
+
+def keep_draft(revocation_id: int, draft: dict[str, Any], *, actor: Actor | Principal) -> None:
+    """Keep what was typed on a review while the password is asked for; `confirm` forgets it."""
+    with system.ledger.transaction() as tx:
+        tx.connection.execute(
+            update(Revocation)
+            .where(
+                Revocation.id == revocation_id,
+                Revocation.actor_user_id == actor.user_id,
+                Revocation.confirmed_at.is_(None),
+            )
+            .values(draft=draft)
+        )
 
 
 def _counted(some: Select[Any], column: Any) -> dict[str, int]:
@@ -176,7 +197,7 @@ def _insert(tx: Transaction, targets: Targets, by: Actor) -> int:
         "actor_user_id": by.user_id,
         "actor_name": by.name,
         "actor": {slot: getattr(by, slot) for slot in Actor.__slots__},
-        "matched_by": _matched_by(targets)[:500],
+        "matched_by": _matched_by(targets)[:LONGEST_CHOICE],
         "whole_store": None,
         "everyone": targets.everyone,
         "size": 0,
@@ -246,8 +267,7 @@ def _matched_by(targets: Targets) -> str:
     if targets.user_id is not None:
         return f"user_id:{targets.user_id}"
     if targets.matching is not None:
-        pairs = targets.matching.to_query().items()
-        return " ".join(f"{name}:{value}" for name, value in pairs) or "state:live"
+        return targets.matching.to_text() or "state:live"
     return "everyone"
 
 

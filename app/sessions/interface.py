@@ -178,6 +178,7 @@ class RollcallSession(LazyMapping):
             row.idle_expires_at,
             row.absolute_expires_at,
             row.now,
+            row.new_password_required,
         )
 
     # What it holds

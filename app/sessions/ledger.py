@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     insert,
+    or_,
     select,
     update,
 )
@@ -55,6 +56,7 @@ class Principal:
     idle_expires_at: datetime
     absolute_expires_at: datetime
     asked_at: datetime
+    new_password_required: bool = False
 
     is_authenticated = True
     is_active = True
@@ -97,6 +99,7 @@ class OpenRow(NamedTuple):
     user_agent_id: int
     name: str
     role: str
+    new_password_required: bool
     now: datetime
     live: bool
 
@@ -115,6 +118,7 @@ _OPEN = select(
     UserSession.user_agent_id,
     User.name,
     User.role,
+    User.new_password_required,
     clock().label("now"),
     and_(live(), User.active).label("live"),
 ).join(User, User.id == UserSession.user_id)
@@ -138,6 +142,10 @@ _TOUCH = (
         ip=bindparam("seen_ip"),
         ip_key=bindparam("seen_ip_key"),
         user_agent_id=bindparam("seen_user_agent_id"),
+        moved=or_(
+            UserSession.first_ip != bindparam("seen_ip"),
+            UserSession.first_user_agent_id != bindparam("seen_user_agent_id"),
+        ),
     )
     .execution_options(synchronize_session=False)
 )

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, Integer, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.columns import FixedBinary, Id, UtcDateTime
@@ -50,6 +50,8 @@ class UserAgent(Base):
 
 
 _LIVE = "ended_at IS NULL"
+GUESSES = 5
+"""From so many failed sign-ins just before on, a session needs a look."""
 _COUNTED = (
     "last_seen_at",
     "idle_expires_at",
@@ -72,7 +74,11 @@ def _partial(name: str, where: str, *columns: str, include: Sequence[str] = ()) 
 
 
 class UserSession(Base):
-    """A row of the ledger. Only `ledger`, `sign_in` and `revocation` write it."""
+    """A row of the ledger. Only `ledger`, `sign_in` and `revocation` write it.
+
+    `moved` says that address or client were others than at sign-in when it was last seen, `failed_before`
+    how many sign-ins of its user had failed just before it: `flags` goes by them.
+    """
 
     __tablename__ = "user_sessions"
     __table_args__ = (
@@ -86,6 +92,11 @@ class UserSession(Base):
         _partial("user_agent_id", _LIVE, "user_agent_id", "last_seen_at"),
         _partial("idle_expires_at", _LIVE, "ended_at", "idle_expires_at"),
         _partial("absolute_expires_at", _LIVE, "ended_at", "absolute_expires_at"),
+        _partial(
+            "flagged",
+            f"{_LIVE} AND (moved = true OR failed_before >= {GUESSES} OR missing_since IS NOT NULL)",
+            "id",
+        ),
         _partial("missing", "missing_since IS NOT NULL", "id"),
         _partial("revocation_id_id", "revocation_id IS NOT NULL", "revocation_id", "id"),
     )
@@ -107,6 +118,9 @@ class UserSession(Base):
     first_ip: Mapped[str] = mapped_column(String(45))
     ip: Mapped[str] = mapped_column(String(45))
     ip_key: Mapped[bytes] = mapped_column(FixedBinary(16))
+    first_ip_key: Mapped[bytes | None] = mapped_column(FixedBinary(16))
+    moved: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    failed_before: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     first_user_agent_id: Mapped[int] = mapped_column(ForeignKey("user_agents.id"))
     user_agent_id: Mapped[int] = mapped_column(ForeignKey("user_agents.id"))
 
@@ -139,7 +153,8 @@ class Revocation(Base):
     """A frozen set of targets, bound to who froze it; confirmed, it becomes the receipt.
 
     Everyone's set has no targets: it is what was live at `created_at`, but for `held_back`. Once it is
-    done, `already_ended` says how many of it had ended otherwise.
+    done, `already_ended` says how many of it had ended otherwise. `draft` is what was typed on the review
+    before the password was asked for; `new_password` requires one of everybody whose session is in the set.
     """
 
     __tablename__ = "revocations"
@@ -162,6 +177,8 @@ class Revocation(Base):
     reason: Mapped[str | None] = mapped_column(String(20))
     note: Mapped[str | None] = mapped_column(Text)
     tell_user: Mapped[bool] = mapped_column(Boolean, default=False)
+    new_password: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    draft: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     present: Mapped[int | None] = mapped_column(Integer)

@@ -52,6 +52,8 @@ class Receipt:
     held_back: str | None
     left_out: int
     by_store: dict[str, StoreReceipt]
+    new_password: bool = False
+    matched_by: str = ""
 
     def counts(self) -> dict[str, int]:
         """Return the five integers that the CLI prints."""
@@ -107,6 +109,8 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
         held_back=row.held_back,
         left_out=row.left_out,
         by_store={store: _of_store(ended, store) for store in sorted({p.store for p in ended})},
+        new_password=row.new_password,
+        matched_by=row.matched_by,
     )
 
 

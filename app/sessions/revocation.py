@@ -54,14 +54,21 @@ class Stale(Exception):
 
 
 def confirm(
-    revocation_id: int, *, actor: Actor | Principal, reason: str, note: str = "", tell: bool = False
+    revocation_id: int,
+    *,
+    actor: Actor | Principal,
+    reason: str,
+    note: str = "",
+    tell: bool = False,
+    new_password: bool = False,
 ) -> Receipt:
     """End exactly the frozen set, in batches, purge and read back; what does not fit is the worker's.
 
+    With `new_password`, one is required of everybody in the set but the actor.
     Raises Stale, NotPermitted, ValueError for a reason that is no code.
     """
     refuse_uncommitted("revoke")
-    by = permitted(actor, Permission.REVOKE)
+    by = permitted(actor, Permission.ADMINISTER if new_password else Permission.REVOKE)
     code = RevocationReason(reason)
     with system.ledger.transaction() as tx:
         row = tx.connection.execute(
@@ -69,7 +76,8 @@ def confirm(
         ).first()
         _check_fresh(tx, row, by)
         assert row is not None
-        values = {"reason": code.value, "note": note[:LONGEST_NOTE], "tell_user": tell}
+        values: dict[str, object] = {"reason": code.value, "note": note[:LONGEST_NOTE]}
+        values |= {"tell_user": tell, "new_password": new_password, "draft": None}
         tx.connection.execute(
             update(Revocation)
             .where(Revocation.id == revocation_id)
@@ -95,6 +103,7 @@ def revoke(
     reason: str,
     note: str = "",
     tell: bool = False,
+    new_password: bool = False,
 ) -> Receipt:
     """End sessions by reference, or a frozen set, and return the receipt.
 
@@ -105,13 +114,22 @@ def revoke(
         if isinstance(targets, str):
             raise TypeError("give references as a list, not as one string")
         targets = freeze(Targets(references=tuple(targets)), actor=actor)
-    return confirm(targets.id, actor=actor, reason=reason, note=note, tell=tell)
+    return confirm(
+        targets.id, actor=actor, reason=reason, note=note, tell=tell, new_password=new_password
+    )
 
 
-def retry_purge(revocation_id: int) -> Receipt | None:
-    """Go on with a revocation where it stands: batches, purges, and a new look into the stores."""
+def retry_purge(revocation_id: int, store: str | None = None) -> Receipt | None:
+    """Go on with a revocation where it stands: batches, purges, and a new look into the stores.
+
+    With a `store`, only what that one still holds is tried again, and looked for.
+    """
     on = system_of(current_app)
-    _go_on(on, revocation_id)
+    if store is None:
+        _go_on(on, revocation_id)
+    else:
+        _purge_waiting(on, revocation_id, UserSession.store == store)
+        read_back(on, revocation_id)
     return receipt(on, revocation_id)
 
 
@@ -138,11 +156,15 @@ def resume(on: SessionSystem) -> int:
 
 def _go_on(on: SessionSystem, revocation_id: int) -> None:
     """Purge what waits for a store, then do what is left of the set."""
+    _purge_waiting(on, revocation_id)
+    work(on, revocation_id)
+
+
+def _purge_waiting(on: SessionSystem, revocation_id: int, *where: ColumnElement[bool]) -> None:
     of = on.ledger.read(select(Revocation.__table__).where(Revocation.id == revocation_id))[0]
     pending = frozen.ended(of, UserSession.id, UserSession.store, UserSession.data_key)
-    pending = pending.join(PendingPurge, PendingPurge.row_id == UserSession.id)
+    pending = pending.join(PendingPurge, PendingPurge.row_id == UserSession.id).where(*where)
     purge(on, on.ledger.read(pending.order_by(UserSession.id).limit(BATCH)))
-    work(on, revocation_id)
 
 
 def work(on: SessionSystem, revocation_id: int) -> None:
@@ -198,6 +220,9 @@ def _batch(on: SessionSystem, revocation_id: int, size: int, after: int) -> _Bat
         chosen = tx.connection.execute(of_batch.where(tx.among(UserSession.id, ids))).all()
         tx.lock_users([target.user_id for target in chosen])
         by = Actor(**row.actor)
+        if row.new_password:
+            others = {target.user_id for target in chosen} - {by.user_id}
+            tx.require_new_passwords(others, by, revocation_id)
         expired = tx.expire([target.id for target in chosen if target.due], Actor.system())
         ended = tx.end(
             ids,

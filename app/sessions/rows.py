@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 
 from app.columns import AnyRow, clock
 from app.people.models import User
+from app.sessions.flags import OF_A_ROW
 from app.sessions.models import PendingPurge, UserAgent, UserSession
 from app.sessions.store import DataKey, StoreUnavailable, UnreadablePayload
 from app.sessions.stores import budget
@@ -26,6 +27,8 @@ _LOOK = 0.4
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session as pages, exports and the CLI show it. Times are UTC.
+
+    `flags` are those of a live session that its row has by itself.
 
     `present` is None if its store is silent, or was not asked.
     """
@@ -54,6 +57,9 @@ class SessionRow:
     note: str | None
     regenerations: int
     revocation_id: int | None
+    missing_since: datetime | None = None
+    failed_before: int = 0
+    flags: tuple[str, ...] = ()
     present: bool | None = None
     ttl: timedelta | None = None
 
@@ -83,6 +89,7 @@ ROWS = (
         .where(PendingPurge.row_id == UserSession.id)
         .exists()
         .label("purge_pending"),
+        *(flag.label(f"flag_{name}") for name, flag in OF_A_ROW.items()),
     )
     .join(User, User.id == UserSession.user_id)
     .join(UserAgent, UserAgent.id == UserSession.user_agent_id)
@@ -154,7 +161,9 @@ def _may_have_data(row: AnyRow) -> bool:
 
 def _shown(row: AnyRow) -> SessionRow:
     word = "ended"
+    flags: tuple[str, ...] = ()
     if row.live:
+        flags = tuple(name for name in OF_A_ROW if getattr(row, f"flag_{name}"))
         word = status(row.now, row.last_seen_at, row.idle_expires_at, row.absolute_expires_at)
     return SessionRow(
         id=row.id,
@@ -181,4 +190,7 @@ def _shown(row: AnyRow) -> SessionRow:
         note=row.note,
         regenerations=row.regenerations,
         revocation_id=row.revocation_id,
+        missing_since=row.missing_since,
+        failed_before=row.failed_before,
+        flags=flags,
     )

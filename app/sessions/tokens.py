@@ -22,6 +22,7 @@ TOKENS = {
     "ref": "reference",
     "reason": "reason",
     "by": "by",
+    "flag": "flag",
 }
 """The fields by the tokens that name them, in the order in which the box shows them."""
 

@@ -196,6 +196,22 @@ class Transaction:
             _LEAVES_DATA.from_select(_DATA, _PAYLOADS.where(some, ~of_row.exists()))
         )
 
+    def require_new_passwords(
+        self, user_ids: Iterable[int], by: Actor, revocation_id: int | None = None
+    ) -> int:
+        """Require a new password of those of whom none is required yet; return how many. Lock them first."""
+        users = self.connection.execute(
+            select(User.id, User.name)
+            .where(self.among(User.id, set(user_ids)), User.new_password_required.is_(False))
+            .order_by(User.id)
+        ).all()
+        if users:
+            among = self.among(User.id, [user.id for user in users])
+            self.connection.execute(update(User).where(among).values(new_password_required=True))
+            verb = Verb.PASSWORD_REQUIRED
+            self.record(by, [Event(verb, u.id, u.name, revocation_id=revocation_id) for u in users])
+        return len(users)
+
     def _lock_not_ended(self, row_ids: Sequence[int]) -> list[int]:
         """Lock those rows that have not ended, in id order.
 

@@ -1,7 +1,7 @@
 """Sample how many sessions are live.
 
 Revision: 0005
-After: 0003
+After: 0004
 """
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from alembic import op
 from app.columns import UtcDateTime
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.site import Site
 
-CHANGES = ["role", "password", "disable", "enable"]
+CHANGES = ["role", "password", "require", "disable", "enable"]
 
 
 def refused(site: Site) -> list[tuple[str, str]]:
@@ -14,7 +14,7 @@ def refused(site: Site) -> list[tuple[str, str]]:
     return [(details["method"], details["path"]) for details in found]
 
 
-@pytest.mark.parametrize("action", ["role", "password", "enable"])
+@pytest.mark.parametrize("action", ["role", "password", "require", "enable"])
 def test_an_operator_sees_no_form_of_an_administrator_and_the_refusal_is_recorded(
     site: Site, action: str
 ) -> None:

@@ -1,17 +1,28 @@
 """Receipts and the list of revocations: nothing is called gone before a second look has found nothing."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.admin.words import is_done, receipt_verdict
+from app.columns import clock
+from app.sessions import revocation
+from app.sessions.later import later
 from app.sessions.models import Revocation
 from app.sessions.receipt import Receipt
 from tests import servers
-from tests.site import Site
+from tests.sessions.helpers import bring_back
+from tests.sessions.test_receipt import deaf
+from tests.sessions.test_revocation import start
+from tests.site import PASSWORD, Browser, Site, clock_moved
 
+STEP_UP_AGE = 601
 AT = datetime(2026, 11, 20, 11, 4, tzinfo=UTC)
 DONE = Receipt(
     revocation_id=1,
@@ -128,3 +139,192 @@ def test_cancelling_a_review_leads_back_to_the_list_it_came_from(site: Site) -> 
     assert f'href="{came_from.replace("&", "&amp;")}">Cancel</a>' in ada.get(review).text
     elsewhere = review.partition("?")[0] + "?next=//evil.example"
     assert 'href="/admin/sessions">Cancel</a>' in ada.get(elsewhere).text
+
+
+def choose(site: Site, staff: Browser, *names: str) -> str:
+    """Freeze these people's sessions by ticks and return the review's address."""
+    ticked = [row.reference for name in names for row in site.live(name)]
+    frozen = staff.post("/admin/revocations", {"reference": ticked}, form="/account/password")
+    assert frozen.location is not None
+    return frozen.location
+
+
+def match(staff: Browser, query: str) -> str:
+    """Freeze all that match a filter and return the review's address."""
+    path = f"/admin/revocations?{query}"
+    location = staff.post(path, {"all_matching": "1"}, form="/account/password").location
+    assert location is not None
+    return location
+
+
+TYPED = {
+    "reason": "policy",
+    "note": "Ticket 4711: <b>lost</b>",
+    "tell_user": "y",
+    "new_password": "y",
+    "count": "1",
+}
+
+
+def test_what_was_typed_is_still_there_after_the_password_was_asked_for(site: Site) -> None:
+    start(site, "vera")
+    ada, otto = site.signed_in("ada"), site.signed_in("otto")
+    review = f"{choose(site, ada, 'vera')}?next=/admin/sessions?role=viewer"
+    token = ada.token(review)
+    with clock_moved(STEP_UP_AGE):
+        with site.system.ledger.transaction() as tx:
+            late = {"expires_at": clock(200)}
+            tx.connection.execute(update(Revocation).values(late))
+        asked = ada.client.post(review, data={**TYPED, "csrf_token": token})
+        led = urlsplit(asked.location or "")
+        assert led.path == "/reauth"
+        assert "4711" not in led.query
+        assert "policy" not in led.query
+        assert len(site.live("vera")) == 1
+        assert otto.get(review).status_code == 404
+        back = ada.post("/reauth", {"password": PASSWORD, "next": parse_qs(led.query)["next"][0]})
+        assert back.location == review
+        page = ada.get(review).text
+        assert "What you typed before your password was asked for is still here." in page
+        assert '<option selected value="policy">' in page
+        assert "Ticket 4711: &lt;b&gt;lost&lt;/b&gt;</textarea>" in page
+        assert re.search(r'<input[^>]* checked [^>]*name="tell_user"', page)
+        assert re.search(r'<input[^>]* checked [^>]*name="new_password"', page)
+        assert re.search(r'<input[^>]*name="count"[^>]* value="1"', page)
+        assert 'href="/admin/sessions?role=viewer">Cancel' in page
+        ada.post(review, TYPED)
+        assert site.live("vera") == []
+    (row,) = site.system.ledger.read(select(Revocation.draft, Revocation.note))
+    assert tuple(row) == (None, TYPED["note"])
+
+
+def test_a_step_up_is_asked_for_where_only_the_box_asks_for_it(site: Site) -> None:
+    start(site, "alice")
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice")
+    with clock_moved(STEP_UP_AGE):
+        with site.system.ledger.transaction() as tx:
+            tx.connection.execute(update(Revocation).values(expires_at=clock(200)))
+        asked = ada.post(review, {"reason": "incident", "new_password": "y"})
+        assert asked.location is not None
+        assert asked.location.startswith("/reauth")
+        assert len(site.live("alice")) == 1
+        assert ada.post(review, {"reason": "incident"}).location == review
+    assert site.live("alice") == []
+
+
+def test_who_matches_later_is_offered_and_not_swept_in(site: Site) -> None:
+    start(site, "alice")
+    ada = site.signed_in("ada")
+    review = match(ada, "role=member&client=unknown+client")
+    start(site, "bob")
+    ada.post(review, {"reason": "incident"})
+    assert [len(site.live(name)) for name in ("alice", "bob")] == [0, 1]
+    page = ada.get(review).text
+    assert "1 session matches the same choice now." in page
+    found = re.search(r'href="([^"]+)">Show what matches now', page)
+    assert found
+    (row,) = site.live("bob")
+    listed = ada.get(f"{unescape(found[1])}&format=json").json
+    assert listed is not None
+    assert [each["reference"] for each in listed["sessions"]] == [row.reference]
+    assert "same choice" not in ada.revoke(row.reference).text, "a choice by hand has no filter"
+    assert "same choice" not in ada.get(review).text
+
+
+def test_of_one_user_and_of_everyone_it_is_offered_too(site: Site) -> None:
+    start(site, "alice", "vera")
+    ada = site.signed_in("ada")
+    user = {"user": str(site.user_id("alice"))}
+    one = ada.post("/admin/revocations", user, form="/account/password").location
+    assert one is not None
+    ada.post(one, {"reason": "incident"})
+    start(site, "alice")
+    assert f'href="/admin/users/{user["user"]}">Show what matches now' in ada.get(one).text
+    everyone = match(ada, "state=live")
+    review = ada.get(everyone).text
+    assert "Type 2 to confirm" in review
+    assert "Your own session is left out." in review
+    ada.post(everyone, {"reason": "incident", "count": "2"})
+    assert [row.name for row in site.rows() if row.ended_at is None] == ["ada"]
+    page = ada.get(everyone).text
+    assert "2 of 2 gone." in page
+    assert "same choice" not in page, "one's own session was held back"
+    start(site, "bob")
+    assert "1 session matches the same choice now." in ada.get(everyone).text
+
+
+def test_a_choice_that_is_no_filter_offers_nothing(site: Site) -> None:
+    """One that was cut short to fit would match others."""
+    with site.app.test_request_context():
+        for matched_by in ("", "user:" + "a" * 495, "reference:7k3m9q2xva", "user_id:x"):
+            assert later(replace(DONE, matched_by=matched_by)) is None
+        assert later(replace(DONE, matched_by="role:member")) is not None
+
+
+def test_only_the_store_that_is_named_is_tried_again(
+    site: Site, valkey: servers.RedisServer
+) -> None:
+    start(site, "alice", "vera")
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice", "vera")
+    (vera,) = site.live("vera")
+    valkey.kill()
+    kind = deaf(site, "sql")
+    ada.post(review, {"reason": "incident", "count": "2"})
+    site.system.stores["sql"].__class__ = kind
+    page = ada.get(review).text
+    assert "Retry in Redis" in page
+    assert "Retry in SQL" in page
+    again = {"form": review, "data": {"store": "redis"}}
+    assert ada.post(f"{review}/purge", **again).location == review
+    assert "It is not done yet" in ada.get(review).text
+    bring_back(site, valkey)
+    ada.post(f"{review}/purge", **again)
+    page = ada.get(review).text
+    assert "Tried again. Redis has deleted its data." in page
+    assert "Retry in Redis" not in page
+    assert "Retry in SQL" in page
+    assert site.payload(vera) is not None, "what another store holds was not tried again"
+    ada.post(f"{review}/purge", {"store": "sql"}, form=review)
+    assert site.payload(vera) is None
+    assert "2 of 2 gone." in ada.get(review).text
+    assert ada.post(f"{review}/purge", {"store": "moon"}, form=review).status_code == 400
+
+
+def test_the_progress_of_a_long_revocation_is_the_ledgers(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=9)
+    start(site, *["alice"] * 3)
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice")
+    monkeypatch.setattr(revocation, "FIRST_BATCH", 1)
+    monkeypatch.setattr(revocation, "_ENOUGH_BUDGET", 60)
+    ada.post(review, {"reason": "incident"})
+    for _ in range(2):
+        page = ada.get(review).text
+        assert "Confirmed and under way." in page
+        assert re.findall(r'<progress max="3" value="(\d)"', page) == ["1", "1"]
+    body = ada.get(f"{review}?format=json").json
+    assert body is not None
+    assert [body[name] for name in ("ended", "waiting", "purged", "done")] == [1, 2, 1, False]
+    with site.app.app_context():
+        revocation.resume(site.system)
+    assert "<progress" not in ada.get(review).text
+    body = ada.get(f"{review}?format=json").json
+    assert body is not None
+    assert [body[name] for name in ("ended", "waiting", "purged", "done")] == [3, 0, 3, True]
+
+
+def test_a_review_says_what_has_ended_since(site: Site) -> None:
+    start(site, "alice", "bob")
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice", "bob")
+    assert "ended since" not in ada.get(review).text
+    site.signed_in("ops").revoke(site.live("alice")[0].reference)
+    page = ada.get(review).text
+    assert "1 session in this list has ended since." in page
+    assert "What is confirmed ends the others." in page
+    site.signed_in("ops").revoke(site.live("bob")[0].reference)
+    assert "Nothing is left to end; go back and choose again." in ada.get(review).text

@@ -114,6 +114,7 @@ def grave(site: Site, browser: Browser) -> dict[str, tuple[str, dict[str, str]]]
             f"/admin/users/{user}/password",
             {"password": "a very uncommon sentence"},
         ),
+        "requiring a password": (f"/admin/users/{user}/require", {}),
         "one's own other sessions": ("/account/sessions/end-others", {}),
         "one of one's own sessions": (
             f"/account/sessions/{reference_of(site, 'alice')}/end",
@@ -131,6 +132,7 @@ def grave(site: Site, browser: Browser) -> dict[str, tuple[str, dict[str, str]]]
         "disabling",
         "enabling",
         "resetting a password",
+        "requiring a password",
         "one's own other sessions",
         "one of one's own sessions",
     ],

@@ -55,7 +55,7 @@ def furnish(site: Site) -> dict[str, list[object]]:
         "reference": [site.live("alice")[0].reference, ended],
         "user_id": [site.user_id("alice"), site.user_id("vera"), _disabled(site)],
         "revocation_id": [receipt_id(site)],
-        "action": ["role", "password", "disable", "enable"],
+        "action": ["role", "password", "require", "disable", "enable"],
         "store": list(site.system.stores),
     }
 

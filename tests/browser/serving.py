@@ -20,7 +20,7 @@ from app.extensions import db
 from app.people.models import User
 from app.sessions.models import UserAgent
 from tests.servers import RedisServer, Server, missing, wait_until
-from tests.site import CAST, SECRET, Site, settings
+from tests.site import CAST, SECRET, Site, password_hash, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -173,6 +173,7 @@ class Served:
             users = User.__table__
             tx.connection.execute(users.delete().where(User.name_key.not_in(list(CAST))))
             values = {"name": User.name_key, "active": True, "disabled_at": None}
+            values |= {"password_hash": password_hash(), "new_password_required": False}
             tx.connection.execute(users.update().values(values))
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ FILTERS = {
     "a store": {"store": "sql"},
     "unused for long": {"idle": ">2h"},
     "signed in long ago": {"age": ">8h"},
+    "what needs a look": {"flag": "any"},
     "ended": {"state": "ended"},
     "ended of a user": {"state": "ended", "user": "person0000777"},
 }
@@ -126,6 +127,12 @@ def test_counting_all_that_are_live_reads_an_index_only(many: Site) -> None:
     with commanding(many), plans(many) as found:
         search.count_of(SessionFilter())
     assert "Index Only Scan using ix_user_sessions_counted" in found[0]
+
+
+def test_what_needs_a_look_is_counted_by_the_index_of_the_few_that_can(many: Site) -> None:
+    with commanding(many), plans(many) as found:
+        search.count_of(SessionFilter(flag="any"))
+    assert "ix_user_sessions_flagged" in found[0]
 
 
 def test_the_page_after_half_of_the_list_starts_there(many: Site) -> None:

@@ -280,6 +280,7 @@ _queries = st.fixed_dictionaries(
         "client": st.sampled_from(["chrome", "linux", "opera"]),
         "idle": st.sampled_from([">1m", "<1m", ">1h"]),
         "age": st.sampled_from([">2m", "<2m"]),
+        "flag": st.sampled_from(["any", "client", "network", "guessed", "lost", "limit"]),
         "q": st.sampled_from(
             ["al", "b 10.31.4.8", "role:member", "state:live", "store:sql idle:>1m"]
         ),
