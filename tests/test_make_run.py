@@ -182,6 +182,9 @@ def test_flask_in_another_terminal_works_on_the_same_data_while_it_runs(running)
         "users", "create", "ada", "--role", "admin", "--password-stdin", text=GIVEN
     )
     assert "taken" in again.stderr
+    shown = running.flask("config", "--changed").stdout
+    assert re.search(rf"^\* PORT +run\.env +{running.port}$", shown, re.MULTILINE)
+    assert GIVEN not in run_env.read_text()
 
 
 def test_a_second_run_beside_a_running_one_says_so(running):

@@ -47,8 +47,6 @@ from app.sessions.stores import budget
 from app.sessions.system import system_of
 
 ROOT = Path(__file__).resolve().parents[2]
-# What `flask` in another terminal must see alike. Nobody else's variables go into a file.
-_SHARED = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "AUDIT_")
 _PATIENCE = 5.0
 """Seconds for a server that was given to answer at the start."""
 
@@ -106,7 +104,7 @@ def _bring_up(site: Site, children: Children, stack: ExitStack, socket_path: Pat
         embedded.start(children, site.instance, socket_path)
     silent = _ask_servers(app)
     _flask("db", "upgrade")
-    stack.enter_context(_shared_settings(site))
+    stack.enter_context(_shared_settings(site, app))
     welcome = [*site.settle(app), *silent]
     os.environ.pop("ADMIN_PASSWORD", None)
     children.start("web server", sys.executable, "-m", "gunicorn", "wsgi:app")
@@ -209,9 +207,13 @@ def _flask(*arguments: str, text: str = "") -> None:
 
 
 @contextmanager
-def _shared_settings(site: Site) -> Iterator[None]:
-    """Let `.venv/bin/flask` work on the same data and servers, while they run."""
-    shared = {name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SHARED)}
+def _shared_settings(site: Site, app: Flask) -> Iterator[None]:
+    """Let `.venv/bin/flask` work on the same data and servers, and show what is in force, while they run."""
+    settings = [each.name for each in app.config["ROLLCALL_SETTINGS"]]
+    settings.remove("ADMIN_PASSWORD")
+    # Nobody else's variables go into a file.
+    names = [given for name in settings for given in (name, f"{name}_FILE")]
+    shared = {name: os.environ[name] for name in names if name in os.environ}
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in shared.items()]
     run_env = site.instance / "run.env"
     write_private(run_env, "".join(lines))
