@@ -5,12 +5,14 @@ file that `NAME_FILE` names), then the caller's overrides, checked together. It 
 bad settings and lists them all by name. Nobody but `create_app` and gunicorn.conf.py imports this module.
 """
 
+import difflib
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -352,6 +354,16 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
 
 SETTINGS = tuple(setting for group in GROUPS.values() for setting in group)
 
+_NAMES = tuple(s.name + end for s in SETTINGS for end in ("", "_FILE")[: 1 + s.secret])
+_FLASK_SESSIONS = frozenset({"SESSION_SQLALCHEMY"})
+"""What upstream calls nearly as one of ours is called."""
+
+_OURS_ALONE = (
+    "ROLLCALL_", "SESSION_ABSOLUTE_", "SESSION_CARRY_", "SESSION_IDLE_", "SESSION_LIMIT",
+    "SESSION_STORE_", "SESSION_TOUCH_", "STEP_UP_", "VISITOR_COOKIE_", "WORKER_METRICS_",
+)  # fmt: skip
+"""What begins so in the environment and is nearly a setting was meant for us."""
+
 
 def load(
     overrides: Mapping[str, object] | None = None,
@@ -361,7 +373,8 @@ def load(
     """Return the configuration of one application; raise ConfigError with everything that is wrong.
 
     An override of None unsets what the environment says. Overrides that are no settings of ours, such
-    as TESTING or an extension's, are passed through.
+    as TESTING or an extension's, are passed through. A name that is nearly one of ours stops the start;
+    in the environment, which others write too, only where it cannot be theirs: ROLLCALL_UNKNOWN has the rest.
     """
     given = dict(overrides or {})
     problems: list[str] = []
@@ -376,6 +389,10 @@ def load(
         if development and setting.development is not None:
             default = setting.development
         values[setting.name] = _parsed(setting, raw[setting.name], default, problems)
+    unknown = {name: meant for name in environ if environ[name] and (meant := _meant(name))}
+    wrong = {name: meant for name in given if (meant := _meant(name))}
+    wrong |= {name: unknown.pop(name) for name in list(unknown) if name.startswith(_OURS_ALONE)}
+    problems += [f"{name}: no such setting; allowed: {meant}" for name, meant in wrong.items()]
     named = {problem.partition(":")[0] for problem in problems}
     parsed = dict(values)
     _complete(values)
@@ -387,7 +404,8 @@ def load(
     if problems:
         raise ConfigError(problems)
     effective = tuple(_effective(values, parsed, sources))
-    return {**values, **_for_flask(values), "ROLLCALL_SETTINGS": effective, **given}
+    ours = {"ROLLCALL_SETTINGS": effective, "ROLLCALL_UNKNOWN": unknown}
+    return {**values, **_for_flask(values), **ours, **given}
 
 
 def one(name: str, environ: Mapping[str, str] = os.environ) -> Any:
@@ -402,6 +420,18 @@ def one(name: str, environ: Mapping[str, str] = os.environ) -> Any:
     if problems:
         raise ConfigError(problems)
     return value
+
+
+@cache
+def _meant(name: str) -> str | None:
+    """Return the setting that a misspelled name is nearest to, None for a name that is right or another's."""
+    if name in _NAMES or name in _FLASK_SESSIONS:
+        return None
+    found = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.85)
+    same_word = bool(found) and name.partition("_")[0] == found[0].partition("_")[0]
+    # XDG_SESSION_TYPE is a desktop's.
+    near = same_word or difflib.get_close_matches(name, found, cutoff=0.9)
+    return found[0] if near else None
 
 
 def _parsed(setting: Setting, raw: object, default: object, problems: list[str]) -> object:

@@ -16,6 +16,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from app.sessions.ledger import REQUEST_ID
 from app.sessions.stores.engines import BudgetPool
 
+log = logging.getLogger(__name__)
+
 # The form of a session id, and the password in a server's URL: nobody means to log one (invariant 5).
 _SESSION_ID = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])", re.ASCII)
 # SQLAlchemy logs about every pool under its class's name, which here is ours.
@@ -64,6 +66,8 @@ def init_app(app: Flask) -> None:
     root.addHandler(handler)
     logging.getLogger("app").setLevel(level)
     logging.getLogger(_POOL).setLevel(logging.WARNING)
+    for name, meant in app.config["ROLLCALL_UNKNOWN"].items():
+        log.warning("setting_unknown name=%s nearest=%s", name, meant)
 
 
 def _renderer(development: bool) -> Processor:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask_session.defaults import Defaults
 
 import config
 from app.people.models import Role
@@ -54,6 +56,63 @@ def test_an_override_wins_over_the_environment_and_none_unsets_it():
 
 def test_an_override_that_is_no_setting_of_ours_is_passed_through():
     assert load({"TESTING": True})["TESTING"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SESSON_LIMIT", "SESSION_LIMIT"),
+        ("SESSION_LIMIT_BY_ROL", "SESSION_LIMIT_BY_ROLE"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("SECRET_KEY_FILES", "SECRET_KEY_FILE"),
+    ],
+)
+def test_an_override_with_a_misspelled_name_stops_the_start_and_the_right_one_is_named(name, meant):
+    assert problems({name: "hunter2"}) == (f"{name}: no such setting; allowed: {meant}",)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ROLLCALL_EVN", "ROLLCALL_ENV"),
+        ("SESSION_LIMIT_BY_ROL", "SESSION_LIMIT_BY_ROLE"),
+        ("SESSION_IDLE_TIMEOUTS", "SESSION_IDLE_TIMEOUT"),
+        ("STEP_UP_AGES", "STEP_UP_AGE"),
+    ],
+)
+def test_a_misspelled_name_that_only_we_use_stops_the_start(name, meant, tmp_path):
+    said = (f"{name}: no such setting; allowed: {meant}",)
+    assert problems(**{name: "hunter2"}) == said
+    (tmp_path / "run.env").write_text(f"{name}=3\n")
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(None, GOOD, tmp_path)
+    assert raised.value.problems == said
+    assert load(**{name: ""})["ROLLCALL_UNKNOWN"] == {}
+
+
+def test_a_name_that_others_may_use_is_kept_to_be_warned_of_and_stops_nobody():
+    near = {"SESSON_LIMIT": "SESSION_LIMIT", "TRUSTED_HOST": "TRUSTED_HOSTS"}
+    assert load(**dict.fromkeys(near, "3"))["ROLLCALL_UNKNOWN"] == near
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SESSION_MANAGER", "SESSION_ID", "XDG_SESSION_TYPE", "XDG_SESSION_ID", "DESKTOP_SESSION",
+        "SESSION_DRIVER", "SECRET_KEY_BASE", "SQLALCHEMY_DATABASE_URI", "ROLLCALL_HOST",
+        "ROLLCALL_SECRETS", "ROLLCALL_SERVICE_PORT", "FLASK_APP", "PATH",
+    ],
+)  # fmt: skip
+def test_a_variable_of_somebody_else_is_no_business_of_ours(name):
+    assert load(**{name: "3"})["ROLLCALL_UNKNOWN"] == {}
+
+
+def test_no_setting_of_flask_or_flask_session_is_taken_for_a_misspelled_one_of_ours():
+    upstream = [name for name in vars(Defaults) if name.startswith("SESSION_")]
+    assert "SESSION_PERMANENT" in upstream
+    ours = {setting.name for setting in config.SETTINGS}
+    given = dict.fromkeys({*upstream, *Flask.default_config} - ours)
+    assert given.items() <= load(given).items()
 
 
 def test_a_value_by_role_replaces_the_default_and_the_others_use_the_common_one():

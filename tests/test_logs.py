@@ -72,6 +72,17 @@ def test_the_level_is_the_setting_s(make_site: Callable[..., Site], lines: Lines
     assert [line["event"] for line in lines()] == ["loud"]
 
 
+def test_a_variable_that_is_nearly_a_setting_is_warned_of_without_its_value(
+    make_site: Callable[..., Site], lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METRIC_TOKEN", "hunter2-hunter2-hunter2")
+    make_site(ROLLCALL_ENV="production")
+    (line,) = lines()
+    assert line["event"] == "setting_unknown name=METRIC_TOKEN nearest=METRICS_TOKEN"
+    assert line["level"] == "warning"
+    assert "hunter2" not in str(line)
+
+
 def test_many_applications_in_one_process_log_each_line_once(
     make_site: Callable[..., Site], lines: Lines
 ) -> None:
