@@ -54,6 +54,19 @@ def test_production_logs_one_json_object_a_line(
     )
 
 
+def test_what_a_visitor_sends_begins_no_line_of_its_own(
+    make_site: Callable[..., Site], lines: Lines
+) -> None:
+    site = make_site(ROLLCALL_ENV="production")
+    forged = 'https://a\r\n{"event": "signed_in"}\x1b[2J'
+    logging.getLogger(LOGGER).warning("said %s", forged)
+    origin = {"Origin": "https://evil.example\\r\\n{}"}
+    site.browser().client.post("/login", headers=origin)
+    first, second = lines()
+    assert first["event"] == f"said {forged}"
+    assert second["event"].startswith("cross_site_refused")
+
+
 def test_development_logs_for_people(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("app.cli.worker").info("worker_started pass_every=%d", 30)
     printed = capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Who may open what: every route has a rule, and what the design's table does not give is refused."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,44 @@ def open_session(site: Site, name: str) -> Browser:
     values = {"username": name, "password": PASSWORD}
     assert browser.client.post("/login", data=values).status_code == 303
     return browser
+
+
+@pytest.mark.admin
+def test_what_a_form_does_not_ask_for_is_not_set(site: Site) -> None:
+    alice, ada = site.signed_in("alice"), site.signed_in("ada")
+    more = {"role": "admin", "active": "0", "name": "root", "id": "1", "user_id": "1"}
+    new = "a very uncommon sentence"
+    values = {"current_password": PASSWORD, "password": new, "repeat": new}
+    assert alice.post("/account/password", values | more).status_code == 303
+    values = {"username": "eve", "role": "member", "password": new}
+    more |= {"role": "member", "created_at": "x", "password_hash": "x", "permissions": "administer"}
+    assert ada.post("/admin/users/new", values | more).status_code == 303
+    rows = site.system.ledger.read(text("SELECT name, role, active FROM users ORDER BY id"))
+    people = {row.name: (row.role, bool(row.active)) for row in rows}
+    assert people == {
+        **{name: (role, True) for name, role in CAST.items()},
+        "eve": ("member", True),
+    }
+
+
+def test_a_form_of_a_password_lets_a_manager_fill_it_in(site: Site) -> None:
+    """ASVS 6.2.7, WCAG 3.3.8: told apart by autocomplete, nothing in the way of pasting, nothing cut."""
+    ada = site.signed_in("ada")
+    pages = {
+        "/login": site.browser(),
+        "/reauth": ada,
+        "/account/password": ada,
+        "/admin/users/new": ada,
+    }
+    for path, browser in pages.items():
+        fields = re.findall(r"<input[^>]*type=\"password\"[^>]*>", browser.get(path).text)
+        assert fields, path
+        for field in fields:
+            assert re.search(r'autocomplete="(current|new)-password"', field), (path, field)
+            assert not re.search(r"maxlength|onpaste|readonly|autocomplete=.off", field), (
+                path,
+                field,
+            )
 
 
 @pytest.mark.admin
@@ -307,11 +346,18 @@ def test_every_answer_has_the_security_headers_and_is_not_cached(
     assert seen == {2, 3, 4, 5}
 
 
-def test_what_depends_on_the_session_says_so(site: Site) -> None:
+def test_what_depends_on_the_session_says_so_and_each_page_offers_to_sign_out(site: Site) -> None:
     browser = site.signed_in("ada")
-    for method, path in routes(site):
-        if method == "GET" and path not in ("/healthz", "/readyz", "/metrics"):
-            assert "Cookie" in browser.get(path).vary, path
+    pages = 0
+    for method, path in [*routes(site), ("GET", "/nowhere")]:
+        if method != "GET" or path in ("/healthz", "/readyz", "/metrics"):
+            continue
+        with browser.get(path) as response:
+            assert "Cookie" in response.vary, path
+            if response.mimetype == "text/html" and response.status_code != 303:
+                assert '<form method="post" action="/logout">' in response.text, path
+                pages += 1
+    assert pages > 15
 
 
 def test_a_static_file_may_be_cached_and_sets_no_cookie(site: Site) -> None:

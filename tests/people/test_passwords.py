@@ -3,8 +3,15 @@
 import pytest
 from flask import Flask
 from flask_babel import Babel
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app.people.passwords import WeakPassword, check_strength, hash_password, verify_password
+from app.people.passwords import (
+    SHORTEST,
+    WeakPassword,
+    check_strength,
+    hash_password,
+    verify_password,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +82,15 @@ def test_nothing_of_a_long_password_is_cut_off() -> None:
 def test_a_weak_password_is_refused(password: str) -> None:
     with pytest.raises(WeakPassword):
         check_strength(password, "alice")
+
+
+def test_none_of_the_commonest_passwords_is_taken() -> None:
+    """The 3,000 commonest, nearly all too short, and the 100 commonest that are long enough."""
+    by_rank = FREQUENCY_LISTS["passwords"]
+    long = [each for each in by_rank if len(each) >= SHORTEST]
+    for password in {*by_rank[:3000], *long[:100]}:
+        with pytest.raises(WeakPassword):
+            check_strength(password, "alice")
 
 
 @pytest.mark.parametrize(
