@@ -1,12 +1,18 @@
-"""Read a page of facts: its sections, and the code in them, which the tests run as it stands."""
+"""Read a page: its sections, the code in them, which the tests run as it stands, and what it names."""
 
+import ast
+import importlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+_NAME = re.compile(r"`((?:app|config)(?:\.\w+)+)`")
+_TESTS = re.compile(r"`(tests/[\w/]+\.py)`:\s((?:\s*`test_\w+`,?)+)")
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,59 @@ def sections(text: str) -> list[Section]:
         Section(start[1], text[start.end() : end], tuple(_blocks(text, start.end(), end)))
         for start, end in zip(starts, ends, strict=True)
     ]
+
+
+def named_code(text: str) -> list[str]:
+    """Return the dotted names of our code that a text has."""
+    return [name for name in _NAME.findall(text) if not name.endswith(".py")]
+
+
+def named_tests(text: str) -> list[tuple[str, str]]:
+    """Return file and name of each test that a text names. A test without its file is an error."""
+    found = [
+        (file, name)
+        for file, names in _TESTS.findall(text)
+        for name in re.findall(r"`(test_\w+)`", names)
+    ]
+    assert len(found) == len(re.findall(r"`test_\w+`", text)), f"a test without its file:\n{text}"
+    return found
+
+
+def not_there(text: str) -> Iterator[str]:
+    """Yield what a text names and the code does not have: functions, tests, files, linked pages."""
+    for name in named_code(text):
+        value = found(name)
+        if not callable(value) and not isinstance(value, property):
+            yield name
+    for file, name in named_tests(text):
+        if name not in _defined_in(DOCS.parent / file):
+            yield f"{file}::{name}"
+    for file in re.findall(r"`((?:app|tests|deploy)/[\w/.-]+)`", text):
+        if not (DOCS.parent / file).exists():
+            yield file
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        if not (DOCS / link).is_file():
+            yield link
+
+
+def found(dotted: str) -> object:
+    """Return what a dotted name means. Raises ImportError or AttributeError."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            value: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[length:]:
+            value = getattr(value, name)
+        return value
+    raise ImportError(dotted)
+
+
+@cache
+def _defined_in(file: Path) -> frozenset[str]:
+    tree = ast.parse(file.read_text())
+    return frozenset(each.name for each in tree.body if isinstance(each, ast.FunctionDef))
 
 
 def _blocks(text: str, start: int, end: int) -> list[Block]:

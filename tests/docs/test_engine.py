@@ -1,20 +1,13 @@
 """docs/engine.md: each invariant has its section, and whatever a section names exists."""
 
-import ast
-import importlib
 import re
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-from tests.docs.facts import DOCS, Section, page, sections
+from tests.docs.facts import Section, found, named_code, named_tests, not_there, page, sections
 from tests.sabotage.table import TABLE
 
-ROOT = DOCS.parent
 INVARIANTS = [each for each in sections(page("engine.md")) if each.heading[0].isdigit()]
-TEST_FILES = re.compile(r"`(tests/[\w/]+\.py)`:\s((?:\s*`test_\w+`,?)+)")
 PARTS = ("Where", "Shown by", "Sabotages")
 each_invariant = pytest.mark.parametrize("section", INVARIANTS, ids=lambda s: s.heading)
 
@@ -28,35 +21,6 @@ def part(section: Section, name: str) -> str:
 
 def number_of(section: Section) -> int:
     return int(section.heading.partition(".")[0])
-
-
-def named_functions(section: Section) -> list[str]:
-    return re.findall(r"`(app(?:\.\w+)+)`", part(section, "Where"))
-
-
-def named_tests(section: Section) -> Iterator[tuple[str, str]]:
-    for file, names in TEST_FILES.findall(part(section, "Shown by")):
-        yield from ((file, name) for name in re.findall(r"`(test_\w+)`", names))
-
-
-def found(dotted: str) -> object:
-    """Return what a dotted name means. Raises ImportError or AttributeError."""
-    parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            value: object = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        for name in parts[length:]:
-            value = getattr(value, name)
-        return value
-    raise ImportError(dotted)
-
-
-@cache
-def defined_in(file: Path) -> frozenset[str]:
-    tree = ast.parse(file.read_text())
-    return frozenset(each.name for each in tree.body if isinstance(each, ast.FunctionDef))
 
 
 def test_each_of_the_thirteen_invariants_has_a_section_in_order() -> None:
@@ -73,19 +37,10 @@ def test_a_section_explains_before_it_lists(section: Section) -> None:
 
 
 @each_invariant
-def test_each_function_that_is_named_exists(section: Section) -> None:
-    names = named_functions(section)
-    assert names
-    for name in names:
-        assert callable(found(name)) or isinstance(found(name), property), name
-
-
-@each_invariant
-def test_each_test_that_is_named_exists(section: Section) -> None:
-    tests = list(named_tests(section))
-    assert len(tests) == len(re.findall(r"`test_\w+`", part(section, "Shown by")))
-    for file, name in tests:
-        assert name in defined_in(ROOT / file), f"{file}::{name}"
+def test_what_is_named_exists(section: Section) -> None:
+    assert named_code(part(section, "Where"))
+    assert named_tests(part(section, "Shown by"))
+    assert list(not_there(part(section, "Where") + part(section, "Shown by"))) == []
 
 
 @each_invariant
@@ -93,7 +48,7 @@ def test_each_sabotage_is_named_and_the_tests_that_notice_it_are_shown(section: 
     rows = [row for row in TABLE if row.invariant == number_of(section)]
     listed = re.findall(r'^- "([^"]+)": ', part(section, "Sabotages"), re.MULTILINE)
     assert sorted(listed) == sorted(row.guard for row in rows)
-    shown = set(named_tests(section))
+    shown = set(named_tests(part(section, "Shown by")))
     for row in rows:
         for node in row.tests:
             file, _, name = node.partition("::")
@@ -101,16 +56,7 @@ def test_each_sabotage_is_named_and_the_tests_that_notice_it_are_shown(section: 
 
 
 def test_nothing_is_named_outside_of_the_lists_that_does_not_exist() -> None:
-    text = page("engine.md")
-    for name in re.findall(r"`(app(?:\.\w+)+)`", text):
-        assert found(name) is not None
-    for file in re.findall(r"`((?:app|tests)/[\w/]+\.\w+)`", text):
-        assert (ROOT / file).is_file(), file
-
-
-def test_every_link_leads_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page("engine.md")):
-        assert (DOCS / link).is_file(), link
+    assert list(not_there(page("engine.md"))) == []
 
 
 def test_a_name_that_is_wrong_would_be_noticed() -> None:
