@@ -72,9 +72,17 @@ def test_in_production_the_session_cookie_is_bound_to_this_host(people_over_tls:
     assert (cookie["secure"], cookie["httpOnly"], cookie["path"]) == (True, True, "/")
     assert alice.page.evaluate("document.cookie") == ""
 
+    # What a host beside this one would plant: for the whole domain, or with a longer path, which is sent first.
+    for name in ("plain", "__Host-session"):
+        for where in ("Path=/; Domain=127.0.0.1", "Path=/account"):
+            line = f"{name}=evil; Secure; {where}"
+            alice.page.evaluate("line => { document.cookie = line }", line)
     with alice.page.expect_request("**/account/sessions") as asked:
         alice.open("/account/sessions")
-    assert f"__Host-session={cookie['value']}" in asked.value.all_headers()["cookie"]
+    sent = asked.value.all_headers()["cookie"].split("; ")
+    assert (sent[0], sent.count("plain=evil")) == ("plain=evil", 2)
+    ours = [each for each in sent if each.startswith("__Host-session=")]
+    assert ours == [f"__Host-session={cookie['value']}"]
 
 
 def test_in_production_sign_out_takes_the_cookie_out_of_the_browser(
