@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 _NAME = re.compile(r"`((?:app|config)(?:\.\w+)+)`")
 _TESTS = re.compile(r"`(tests/[\w/]+\.py)`:\s((?:\s*`test_\w+`,?)+)")
@@ -17,10 +17,11 @@ _TESTS = re.compile(r"`(tests/[\w/]+\.py)`:\s((?:\s*`test_\w+`,?)+)")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and how many lines of the page stand before it."""
+    """A fenced block: its language, its text, what stands above it, and how many lines that is of the page."""
 
     language: str
     text: str
+    above: str
     lines_before: int
 
 
@@ -42,7 +43,7 @@ def sections(text: str) -> list[Section]:
     starts = list(_HEADING.finditer(text))
     ends = [start.start() for start in starts[1:]] + [len(text)]
     return [
-        Section(start[1], text[start.end() : end], tuple(_blocks(text, start.end(), end)))
+        Section(start[1], text[start.end() : end], blocks(text, start.end(), end))
         for start, end in zip(starts, ends, strict=True)
     ]
 
@@ -100,8 +101,14 @@ def _defined_in(file: Path) -> frozenset[str]:
     return frozenset(each.name for each in tree.body if isinstance(each, ast.FunctionDef))
 
 
-def _blocks(text: str, start: int, end: int) -> list[Block]:
-    return [
-        Block(found[1], found[2], text.count("\n", 0, found.start(2)))
-        for found in _BLOCK.finditer(text, start, end)
-    ]
+def blocks(text: str, start: int = 0, end: int | None = None) -> tuple[Block, ...]:
+    """Return the blocks of a page, or of a part of it, in order."""
+    return tuple(
+        Block(
+            found[1],
+            found[2],
+            text[start : found.start()].rstrip(),
+            text.count("\n", 0, found.start(2)),
+        )
+        for found in _BLOCK.finditer(text, start, len(text) if end is None else end)
+    )

@@ -10,15 +10,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.docs import facts
+
+ROOT = facts.DOCS.parent
 LONGEST = 300.0
 """Seconds after which a command is ended."""
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"(New file|Replace|Change) `([^`]+)`[^`]*:$")
 _OURS = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "FLASK_", "PYTEST_")
 _OURS += ("MAKE", "MFLAGS", "SITE_NAME", "VENV", "VIRTUAL_ENV", "PYTHON")
@@ -47,26 +48,22 @@ class Section:
 
 def read(page: str) -> list[Section]:
     """Return the sections of a page that have steps. A block that says not what to do is an error."""
-    parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
-    if _FENCE.search(parts[0]):
+    if facts.blocks(f"\n{page}".partition("\n## ")[0]):
         raise DoesNotWork("a block before the first heading belongs to no section")
-    sections = [
-        Section(title, tuple(_steps(text)))
-        for title, text in zip(parts[1::2], parts[2::2], strict=True)
-    ]
-    return [section for section in sections if section.steps]
+    read = (
+        Section(part.heading, tuple(_step(block) for block in part.blocks))
+        for part in facts.sections(page)
+    )
+    return [section for section in read if section.steps]
 
 
-def _steps(text: str) -> Iterator[Step]:
-    for block in _FENCE.finditer(text):
-        language, content = block.groups()
-        if language == "console":
-            yield Step("console", "", content)
-            continue
-        named = _NAMED.search(text[: block.start()].rstrip())
-        if named is None or (named[1] == "Change") != (language == "diff"):
-            raise DoesNotWork(f"the page does not say what to do with this block:\n{content}")
-        yield Step(named[1], named[2], content)
+def _step(block: facts.Block) -> Step:
+    if block.language == "console":
+        return Step("console", "", block.text)
+    named = _NAMED.search(block.above)
+    if named is None or (named[1] == "Change") != (block.language == "diff"):
+        raise DoesNotWork(f"the page does not say what to do with this block:\n{block.text}")
+    return Step(named[1], named[2], block.text)
 
 
 def carry_out(step: Step, folder: Path) -> None:
