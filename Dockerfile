@@ -9,7 +9,7 @@ RUN groupadd --gid 10001 rollcall \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /srv/rollcall --shell /usr/sbin/nologin rollcall
 COPY --from=packages /venv /venv
 WORKDIR /srv/rollcall
-COPY config.py wsgi.py gunicorn.conf.py ./
+COPY config.py config_values.py wsgi.py gunicorn.conf.py ./
 COPY app app
 COPY migrations migrations
 COPY static static

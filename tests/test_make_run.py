@@ -19,7 +19,8 @@ from tests.logged import keeping
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("app", "migrations", "static", "templates", "config.py", "wsgi.py", "gunicorn.conf.py")
+PARTS = ("app", "migrations", "static", "templates")
+PARTS += ("config.py", "config_values.py", "wsgi.py", "gunicorn.conf.py")
 OURS = ("ROLLCALL_", "SESSION_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "FLASK_", "ADMIN_")
 
 GIVEN = "the password that was given"
