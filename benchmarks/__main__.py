@@ -9,7 +9,11 @@ from importlib import import_module
 
 from benchmarks import figures
 
-PARTS = {"requests": "benchmarks.requests", "scale": "benchmarks.scale"}
+PARTS = {
+    "requests": "benchmarks.requests",
+    "scale": "benchmarks.scale",
+    "refusals": "benchmarks.refusals",
+}
 """A part is a module with a `main(arguments)`."""
 
 
