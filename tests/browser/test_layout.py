@@ -67,6 +67,30 @@ def test_a_session_takes_two_lines_on_a_phone(people: People, served: Served) ->
         assert max(heights) <= 64, f"{path}: {heights}"
 
 
+_CUT = """() => [...document.querySelectorAll("main table")].filter((table) => {
+    const card = table.closest(".card").getBoundingClientRect();
+    const cells = [...table.querySelectorAll("th, td")].filter((cell) => cell.checkVisibility());
+    return cells.some((cell) => cell.getBoundingClientRect().right > card.right + 0.5);
+}).length"""
+
+
+def test_no_table_is_cut_between_a_phone_and_a_desk(people: People, served: Served) -> None:
+    values = furnish(served.site)
+    ada = people.signed_in("ada")
+
+    cut = {}
+    lists = ["/admin/sessions", "/admin/sessions?state=ended", "/admin/users", "/admin/audit"]
+    lists += ["/admin/revocations", "/account/sessions", "/admin/"]
+    lists += [f"/admin/users/{values['user_id'][0]}"]
+    for path in lists:
+        ada.open(path)
+        for width in (390, 769, 800, 928, 1024, 1140, 1216, 1240):
+            ada.page.set_viewport_size({"width": width, "height": 800})
+            cut[path, width] = ada.page.evaluate(_CUT)
+
+    assert {where: tables for where, tables in cut.items() if tables} == {}
+
+
 def test_the_chosen_theme_survives_a_reload_and_the_next_page(people: People) -> None:
     alice = people.signed_in("alice", color_scheme="light")
     expect_background(alice.page, LIGHT)
