@@ -161,6 +161,61 @@ def test_a_slash_moves_to_the_search_box_but_not_while_typing(people: People) ->
     expect(search).to_have_value("10.0.0.0/8")
 
 
+def test_keys_go_from_row_to_row_and_tick_until_they_are_switched_off(
+    people: People, served: Served
+) -> None:
+    for name in ("alice", "bob"):
+        served.site.signed_in(name)
+    ops = people.signed_in("ops")
+    ops.open("/admin/sessions")
+    page, keys = ops.page, ops.page.keyboard
+    rows, ticked = page.locator("tbody tr"), page.locator("tbody :checked")
+
+    for key in "jjjjk":
+        keys.press(key)
+    expect(rows.nth(1)).to_be_focused()
+    assert focused(page)["outlined"]
+    keys.press("x")
+    expect(page.get_by_text("1 ticked")).to_be_visible()
+    expect(rows.nth(1).get_by_role("checkbox")).to_be_checked()
+    keys.press("Control+x")
+    expect(ticked).to_have_count(1)
+    keys.press("/")
+    keys.type("xjk?")
+    expect(page.get_by_role("searchbox", name="Search sessions")).to_have_value("xjk?")
+    expect(ticked).to_have_count(1)
+
+    rows.nth(1).focus()
+    keys.press("?")
+    help_ = page.get_by_role("dialog", name="Keyboard")
+    expect(help_).to_be_visible()
+    help_.get_by_label("Use these keys in this browser").uncheck()
+    keys.press("Escape")
+    expect(help_).to_be_hidden()
+    for _ in range(2):
+        for key in "j?/":
+            keys.press(key)
+        expect(help_).to_be_hidden()
+        expect(page.get_by_role("searchbox")).not_to_be_focused()
+        page.reload()
+    ops.click("button", "Keyboard")
+    help_.get_by_label("Use these keys in this browser").check()
+    help_.get_by_role("button", name="Close").click()
+    keys.press("j")
+    expect(rows.first).to_be_focused()
+
+
+def test_after_a_change_the_heading_has_focus_and_the_message_is_said(people: People) -> None:
+    alice = people.signed_in("alice")
+    expect(alice.page.get_by_role("heading", level=1)).not_to_be_focused()
+
+    alice.page.get_by_label("Note").fill("remember the milk")
+    alice.click("button", "Save the note")
+
+    expect(alice.page.get_by_role("heading", level=1)).to_be_focused()
+    expect(alice.page.get_by_role("status")).to_have_text("The note is saved in this session.")
+
+
 def test_a_bad_search_says_beside_the_box_what_is_allowed(people: People) -> None:
     ops = people.signed_in("ops")
 
