@@ -8,7 +8,7 @@ from flask import Blueprint, abort, jsonify, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Row, select
 
-from app.admin.counts import LiveCounts, live_counts
+from app.admin.chips import chips
 from app.admin.flags import Flag, flags_of, overdue_flag
 from app.admin.helpers import export_csv, person, record_export
 from app.audit.models import AuditEvent
@@ -16,9 +16,13 @@ from app.auth.access import requires
 from app.filters import clock_time, duration, end_reason, role_name, store_name
 from app.listing import SESSION_COLUMNS, arguments, asked_format, json_list, session_record
 from app.people.models import Permission, Role
-from app.sessions.filter import FilterError, SessionFilter
+from app.sessions import passive
+from app.sessions.changed import changed_since, newest_event
+from app.sessions.facets import MOST_COUNTED, Counts, facets
+from app.sessions.filter import STATUSES, FilterError, SessionFilter
 from app.sessions.rows import SessionRow, get, value_names
 from app.sessions.search import (
+    SORTS,
     SessionPage,
     find,
     ids_matching,
@@ -31,7 +35,11 @@ from app.texts import gettext as _
 blueprint = Blueprint("sessions", __name__)
 
 _BY_FORM = ("user", "ip", "store", "role", "reference", "state")
-_BY_BOX = ("q", "client", "idle", "age", "reason", "by", "flag")
+_PAGE_SIZES = ("50", "100", "200")
+_VIEW = {"sort": SORTS, "rows": _PAGE_SIZES}
+"""How a list is shown, and not what it finds: the values of each, the first of which goes without saying."""
+
+_BY_BOX = ("q", "status", "client", "idle", "age", "reason", "by", "flag")
 
 
 @blueprint.get("/sessions")
@@ -41,17 +49,35 @@ def index() -> ResponseReturnValue:
     asked = asked_format()
     query = arguments()
     try:
+        view = _read_view(query)
         where = _read_filter(query)
         after = request.args.get("after") or None
         if asked == "csv":
-            batches = _batches(where, after)
+            batches = _batches(where, after, view["sort"])
             return export_csv("sessions", SESSION_COLUMNS, batches, ids_matching(where))
-        page = find(where, after=after)
+        since = newest_event()
+        page = find(where, after=after, limit=int(view["rows"]), sort=view["sort"])
     except FilterError as error:
         return _refuse(error, query, asked)
     if asked == "json":
-        return _json(where, page)
-    return _page(where, page)
+        return _json(where, page, view)
+    return _page(where, page, view, since)
+
+
+@blueprint.get("/sessions/changes")
+@requires(Permission.STAFF)
+@passive
+def changes() -> ResponseReturnValue:
+    """Say whether the list that a filter finds has changed since an event, and from which to ask on."""
+    query = arguments()
+    since = query.pop("since", "")
+    if not since.isdecimal() or len(since) > 18:
+        abort(400, _("This page of the list does not exist."))
+    try:
+        changed, newest = changed_since(_read_filter(query), int(since))
+    except FilterError as error:
+        return _refuse(error, query, "json")
+    return jsonify(changed=changed, since=newest)
 
 
 def _read_filter(query: dict[str, Any]) -> SessionFilter:
@@ -63,13 +89,28 @@ def _read_filter(query: dict[str, Any]) -> SessionFilter:
     return SessionFilter.from_query(query)
 
 
-def _page(where: SessionFilter, page: SessionPage) -> str:
+def _read_view(query: dict[str, Any]) -> dict[str, str]:
+    """Take out of the query how the list is shown."""
+    view = {name: query.pop(name, allowed[0]) for name, allowed in _VIEW.items()}
+    for name, allowed in _VIEW.items():
+        if view[name] not in allowed:
+            message = _("%(field)s can be: %(allowed)s.", field=name, allowed=", ".join(allowed))
+            raise FilterError(name, message)
+    return view
+
+
+def _said(view: dict[str, str]) -> dict[str, str]:
+    """Return what of a view an address has to say."""
+    return {name: value for name, value in view.items() if value != _VIEW.get(name, ("",))[0]}
+
+
+def _page(where: SessionFilter, page: SessionPage, view: dict[str, str], since: int) -> str:
     query: dict[str, Any] = where.to_query()
     narrowed = any(name != "state" for name in query)
     after = request.args.get("after")
 
     def link(**more: Any) -> str:
-        return url_for("admin.sessions.index", **{**query, **more})
+        return url_for("admin.sessions.index", **{**query, **_said({**view, **more})})
 
     return render_template(
         "admin/sessions/list.html",
@@ -80,11 +121,14 @@ def _page(where: SessionFilter, page: SessionPage) -> str:
         values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
         by_box=_BY_BOX,
         selects=_selects(),
-        chips=_chips(query, live_counts()),
+        **_chips(where, page.total, _said(view)),
+        view=view,
+        page_sizes=_PAGE_SIZES,
         narrowed=narrowed,
         filtered=any(name in query for name in ("user", "ip", "reference")),
         after=after,
         link=link,
+        changes=url_for("admin.sessions.changes", **query, since=since),
         error=None,
         search=where.to_text(),
     )
@@ -103,7 +147,7 @@ def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseRe
         values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
         by_box=_BY_BOX,
         selects=_selects(),
-        chips=_chips({}, live_counts()),
+        **_chips(None, None),
         narrowed=True,
         filtered=error.field in _BY_FORM,
         after=None,
@@ -114,11 +158,11 @@ def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseRe
     return page, 400
 
 
-def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
+def _json(where: SessionFilter, page: SessionPage, view: dict[str, str]) -> ResponseReturnValue:
     following = None
     if page.next:
-        query: dict[str, Any] = {**where.to_query(), "after": page.next, "format": "json"}
-        following = url_for("admin.sessions.index", **query)
+        query: dict[str, Any] = {**where.to_query(), **_said(view), "after": page.next}
+        following = url_for("admin.sessions.index", **query, format="json")
     record_export("sessions", "json", len(page.rows))
     return json_list(
         "sessions",
@@ -129,35 +173,31 @@ def _json(where: SessionFilter, page: SessionPage) -> ResponseReturnValue:
     )
 
 
-def _batches(where: SessionFilter, after: str | None) -> Iterator[list[dict[str, object]]]:
+def _batches(
+    where: SessionFilter, after: str | None, sort: str
+) -> Iterator[list[dict[str, object]]]:
     """Yield all that match, a page at a time."""
-    for rows in walk(where, after):
+    for rows in walk(where, after, sort):
         yield [session_record(row) for row in rows]
 
 
-def _chips(query: dict[str, Any], counts: LiveCounts) -> list[dict[str, Any]]:
-    """Return the filters that are one click away, with their live counts.
+def _chips(
+    where: SessionFilter | None, total: int | None, view: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the filters that are one click away, and up to how many sessions what has no number is counted.
 
-    One without a label is a rule between groups; a wide one is left out on a phone.
+    Nothing is counted for a filter that is not understood.
     """
-
-    def chip(label: str, count: int | None, **chosen: Any) -> dict[str, Any]:
-        href = url_for("admin.sessions.index", **chosen)
-        current = chosen == query
-        return {"label": label, "href": href, "count": count, "current": current, "wide": False}
-
-    rule: dict[str, Any] = {"label": "", "wide": False}
-    stores = [chip(store_name(n), count, store=n) for n, count in counts.by_store.items()]
-    roles = [{**chip(role_name(role), None, role=role.value), "wide": True} for role in Role]
-    return [
-        chip(_("All signed in"), counts.total),
-        rule,
-        *stores,
-        {"label": "", "wide": True},
-        *roles,
-        rule,
-        chip(_("Ended"), None, state="ended"),
-    ]
+    if where is None or total is None:
+        named = {"status": STATUSES, "store": tuple(system.stores)}
+        counts: Counts = {facet: dict.fromkeys(named[facet]) for facet in named}
+        return {"chips": chips(None, None, counts), "uncounted": None}
+    counts = facets(where, total)
+    uncounted = any(None in counts[facet].values() for facet in counts)
+    return {
+        "chips": chips(where, total, counts, view),
+        "uncounted": MOST_COUNTED if uncounted else None,
+    }
 
 
 def _selects() -> list[tuple[str, str, list[tuple[str, str]]]]:

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Any, Self
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, and_, exists, func, null, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, null, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.columns import now
@@ -23,10 +23,14 @@ from app.sessions.flags import FLAGS, flagged
 from app.sessions.handles import REFERENCE_LENGTH
 from app.sessions.models import EndReason, RevocationReason, UserAgent, UserSession
 from app.sessions.system import system
+from app.sessions.timeouts import ACTIVE_WITHIN, EXPIRING_WITHIN
 from app.sessions.tokens import BadSearch, fields_of, text_of, words_of
 from app.sessions.transaction import live
 
 STATES = ("live", "ended")
+STATUSES = ("active", "idle", "expiring")
+"""What a live session is, as `timeouts.status` says it."""
+
 _OF_THE_ENDED = ("reason", "by")
 _OF_THE_LIVE = ("flag",)
 _DURATION = re.compile(r"([<>]?)\s*(\d{1,5})\s*([smhd])")
@@ -52,6 +56,7 @@ class SessionFilter:
     ip: str | None = None
     store: str | None = None
     role: str | None = None
+    status: str | None = None
     client: str | None = None
     reference: str | None = None
     idle: str | None = None
@@ -115,6 +120,9 @@ class SessionFilter:
             if getattr(self, name) is not None and self.state != "ended":
                 message = _("Only sessions that have ended have this; choose those too.")
                 raise FilterError(name, message)
+        if self.status is not None and self.state != "live":
+            message = _("Only sessions that are signed in have this; choose those.")
+            raise FilterError("status", message)
         for name in _OF_THE_LIVE:
             if getattr(self, name) is not None and self.state != "live":
                 raise FilterError(name, _("Only live sessions have flags."))
@@ -126,11 +134,18 @@ class SessionFilter:
 
     def clause(self) -> ColumnElement[bool]:
         """Return the filter as one SQL predicate over user_sessions alone: counting needs no join."""
-        parts = [live() if self.state == "live" else UserSession.ended_at.is_not(None)]
-        for name, clause in _CLAUSES.items():
-            if (value := getattr(self, name)) is not None:
-                parts.append(clause(value))
-        return and_(*parts)
+        state = live() if self.state == "live" else UserSession.ended_at.is_not(None)
+        return and_(state, *self.narrowing())
+
+    def narrowing(self) -> list[ColumnElement[bool]]:
+        """Return what the predicate says beside live or ended."""
+        chosen = {name: getattr(self, name) for name in _CLAUSES}
+        return [_CLAUSES[name](value) for name, value in chosen.items() if value is not None]
+
+
+def status_in_sql() -> ColumnElement[str]:
+    """Return the status of a live session: what `timeouts.status` says, for the database to say."""
+    return case(*((_status(word), word) for word in STATUSES))
 
 
 def _typed(given: dict[str, str]) -> dict[str, str]:
@@ -230,6 +245,24 @@ def _role(role: str) -> ColumnElement[bool]:
     return ~_of_user(User.role != role)
 
 
+def _status(word: str) -> ColumnElement[bool]:
+    """Match a status. Those that end soon are few, and found by their deadlines' indexes."""
+    if word == "expiring":
+        return ends_soon()
+    return and_(seen_lately() if word == "active" else ~seen_lately(), ~ends_soon())
+
+
+def seen_lately() -> ColumnElement[bool]:
+    """Match what is active unless it ends soon."""
+    return UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
+
+
+def ends_soon() -> ColumnElement[bool]:
+    """Match what is expiring, or past its deadline."""
+    soon = now(EXPIRING_WITHIN.total_seconds())
+    return or_(UserSession.idle_expires_at < soon, UserSession.absolute_expires_at < soon)
+
+
 def _of_user(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     whose = select(null()).select_from(User).where(User.id == UserSession.user_id, condition)
     return exists(whose).correlate(UserSession)
@@ -237,6 +270,7 @@ def _of_user(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 _CHECKS: dict[str, Callable[[str, str], object]] = {
     "state": _one_of(*STATES),
+    "status": _one_of(*STATUSES),
     "store": _is_store,
     "role": _one_of(*Role),
     "reason": _one_of(*dict.fromkeys([*EndReason, *RevocationReason])),
@@ -253,6 +287,7 @@ _CLAUSES: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "ip": _in_network,
     "store": lambda name: UserSession.store == name,
     "role": _role,
+    "status": _status,
     "client": _client,
     "reference": lambda reference: UserSession.reference == reference.casefold(),
     "idle": partial(_passed, UserSession.last_seen_at),

@@ -17,6 +17,7 @@ TOKENS = {
     "client": "client",
     "role": "role",
     "state": "state",
+    "status": "status",
     "idle": "idle",
     "age": "age",
     "ref": "reference",

@@ -10,6 +10,9 @@ import pytest
 from app.audit.trail import Actor
 from app.auth import changes
 from app.listing import safe_cell
+from app.sessions.search import SORTS
+from tests.servers import RedisServer
+from tests.sessions.test_revocation import start
 from tests.site import PASSWORD, SECRET, Site, clock_moved
 
 KEYS = {
@@ -282,11 +285,66 @@ def test_the_last_administrator_stays(site: Site) -> None:
     assert eve.is_signed_in()
 
 
-def test_four_empty_lists_say_four_different_things(site: Site) -> None:
-    ada = site.signed_in("ada")
-    assert "No session has ended yet" in ada.get("/admin/sessions?state=ended").text
-    assert "No session matches" in ada.get("/admin/sessions?user=nobody").text
-    assert "Nothing has been revoked yet" in ada.get("/admin/revocations").text
+def test_an_address_says_how_a_list_is_sorted_and_how_long_its_pages_are(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(SESSION_LIMIT=200)
+    vera = site.signed_in("vera")
+    start(site, *["alice"] * 110)
+    with clock_moved(120):
+        vera.get("/admin/policy")
+        listed = {sort: vera.get(f"/admin/sessions?format=json&sort={sort}").json for sort in SORTS}
+        by_csv = vera.get("/admin/sessions?format=csv&sort=signed_in").text
+    assert listed["seen"]["sessions"][0]["user"] == "vera"
+    assert listed["signed_in"]["sessions"][0]["user"] == "alice"
+    assert by_csv.rstrip().splitlines()[-1].split(",")[1] == "vera"
+    path, found = "/admin/sessions?format=json&sort=signed_in&rows=100", []
+    while path:
+        body = vera.get(path).json
+        found.append(len(body["sessions"]))
+        path = body["next"]
+    assert found == [100, 11]
+    page = vera.get("/admin/sessions?sort=signed_in&rows=100&role=member").text
+    assert (
+        'aria-sort="descending"><a href="/admin/sessions?role=member&amp;sort=signed_in&amp;rows=100"'
+        in page
+    )
+    assert 'href="/admin/sessions?role=member&amp;rows=100">Last seen</a>' in page
+    assert (
+        'href="/admin/sessions?role=member&amp;sort=signed_in&amp;rows=100&amp;store=redis"' in page
+    )
+    for bad in ("sort=name", "rows=7"):
+        assert vera.get(f"/admin/sessions?{bad}").status_code == 400
+
+
+def test_four_kinds_of_nothing_say_four_different_things(site: Site, valkey: RedisServer) -> None:
+    """None exist, none match, not permitted, a store that does not answer."""
+    alice, ada = site.signed_in("alice"), site.signed_in("ada")
+    for path, nothing in (
+        ("/admin/sessions?state=ended", "No session has ended yet"),
+        ("/admin/revocations", "Nothing has been revoked yet"),
+        ("/account/sessions", "None has ended yet"),
+    ):
+        page = ada.get(path).text
+        assert nothing in page
+        assert "Clear filters</a></p>" not in page
+    for path, nothing in (
+        ("/admin/sessions?user=nobody", "No session matches"),
+        ("/admin/users?name=nobody", "No user matches"),
+        ("/admin/audit?who=nobody", "No event matches"),
+    ):
+        page = ada.get(path).text
+        assert nothing in page
+        assert "Clear filters</a></p>" in page
+    refused = alice.get("/admin/sessions")
+    assert refused.status_code == 403
+    assert "Your role, member, may not open this page." in refused.text
+    valkey.kill()
+    page = ada.get("/admin/sessions").text
+    assert "Redis did not answer." in page
+    assert "Its 1 session on this page is shown as the ledger has it" in page
+    assert "2 signed-in sessions of 2 users." in page
+    assert "No session matches" in ada.get("/admin/sessions?store=redis&user=nobody").text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
     " Version/18.4 Mobile/15E148 Safari/604.1"
 )
-_NO_PAGES = {"static", "healthz", "readyz", "metrics", "account.deadline"}
+_NO_PAGES = {"static", "healthz", "readyz", "metrics", "account.deadline", "admin.sessions.changes"}
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from app.audit.trail import Actor
+from app.columns import clock
 from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.freeze import Targets, freeze
-from app.sessions.models import RevocationTarget
+from app.sessions.models import Cutoff, RevocationTarget
 from app.sessions.revocation import revoke
 from app.sessions.rows import get
-from app.sessions.search import find, ids_matching, of_user
+from app.sessions.search import SORTS, find, ids_matching, of_user
 from tests.servers import RedisServer
 from tests.sessions.helpers import counted
 from tests.sessions.test_revocation import commanding, start
@@ -153,21 +154,21 @@ def test_a_filter_that_does_not_exist_is_refused_not_ignored(site: Site, name: s
         SessionFilter.from_query({name: "alice"})
 
 
-def test_pages_follow_each_other_without_gap_or_double(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_follow_each_other_without_gap_or_double(make_site: MakeSite, sort: str) -> None:
     site = make_site(SESSION_LIMIT=100)
     references = start(site, *["alice"] * 25)
     seen: list[str] = []
     after = None
     with commanding(site):
         for _ in range(10):
-            page = find(SessionFilter(), limit=10, after=after)
+            page = find(SessionFilter(), limit=10, after=after, sort=sort)
             seen += [row.reference for row in page.rows]
             assert (page.total, page.users) == (25, 1)
             after = page.next
             if after is None:
                 break
-    assert sorted(seen) == sorted(references)
-    assert len(seen) == 25
+    assert seen == references[::-1]
 
 
 def test_pages_hold_together_while_people_sign_in(make_site: MakeSite) -> None:
@@ -256,6 +257,36 @@ def test_an_expired_session_is_not_live_before_the_worker_has_recorded_it(any_si
             row = get(reference)
     assert row is not None
     assert (row.state, row.ended_at) == ("ended", None)
+
+
+def test_a_count_leaves_out_what_is_past_a_deadline_or_denied_by_the_cutoff(
+    any_site: Site,
+) -> None:
+    def totals() -> tuple[int, int]:
+        with commanding(any_site):
+            active = SessionFilter(status="active")
+            found = [find(SessionFilter()), find(SessionFilter(store="redis")), find(active)]
+        assert [page.total for page in found] == [len(page.rows) for page in found]
+        return found[0].total, found[1].total
+
+    start(any_site, "alice", "vera")
+    assert totals() == (2, 1)
+    with clock_moved(1000):
+        start(any_site, "bob")
+        assert totals() == (2, 2), "a viewer's session ends after 900 seconds"
+    with clock_moved(1801):
+        assert totals() == (1, 1)
+        start(any_site, "alice")
+        assert totals() == (2, 2)
+        bob = any_site.live("bob")[0]
+        with any_site.system.ledger.transaction() as tx:
+            tx.connection.execute(insert(Cutoff).values(id=1, at=clock(), spared_id=bob.id))
+    with clock_moved(1810):
+        start(any_site, "ada")
+        assert totals() == (2, 1)
+        with any_site.system.ledger.transaction() as tx:
+            tx.connection.execute(update(Cutoff).values(spared_id=None))
+        assert totals() == (1, 0)
 
 
 def test_an_ended_session_shows_who_ended_it_and_why(any_site: Site) -> None:
