@@ -32,7 +32,7 @@ STATUSES = ("active", "idle", "expiring")
 """What a live session is, as `timeouts.status` says it."""
 
 _OF_THE_ENDED = ("reason", "by")
-_OF_THE_LIVE = ("flag",)
+_OF_THE_LIVE = ("status", "flag")
 _DURATION = re.compile(r"([<>]?)\s*(\d{1,5})\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -120,12 +120,10 @@ class SessionFilter:
             if getattr(self, name) is not None and self.state != "ended":
                 message = _("Only sessions that have ended have this; choose those too.")
                 raise FilterError(name, message)
-        if self.status is not None and self.state != "live":
-            message = _("Only sessions that are signed in have this; choose those.")
-            raise FilterError("status", message)
         for name in _OF_THE_LIVE:
             if getattr(self, name) is not None and self.state != "live":
-                raise FilterError(name, _("Only live sessions have flags."))
+                message = _("Only sessions that are signed in have this; choose those.")
+                raise FilterError(name, message)
 
     @property
     def narrows(self) -> bool:
