@@ -27,9 +27,7 @@ def chosen(of: AnyRow, *columns: Any) -> Select[Any]:
 
 
 def waiting(of: AnyRow, *columns: Any) -> Select[Any]:
-    """Return what no batch has dealt with yet."""
-    if not of.everyone:
-        return chosen(of, *columns).where(RevocationTarget.outcome.is_(None))
+    """Return what of everyone's no batch has dealt with yet."""
     return (
         select(*columns)
         .select_from(UserSession)
@@ -42,22 +40,23 @@ def waiting(of: AnyRow, *columns: Any) -> Select[Any]:
 
 
 def next_waiting(of: AnyRow, after: int, size: int) -> Select[Any]:
-    """Return the ids of the next `size` after an id, in order: from the targets alone, where there are any."""
+    """Return the ids of the next `size` after an id, in order; of targets also what ended meanwhile."""
     key: Any = UserSession.id if of.everyone else RevocationTarget.row_id
-    some = (
-        waiting(of, key) if of.everyone else _targets(of).where(RevocationTarget.outcome.is_(None))
+    some = waiting(of, key) if of.everyone else _targets(of)
+    return some.where(key > after).order_by(key).limit(size)
+
+
+def next_ended(of: AnyRow, after: int, size: int) -> Select[Any]:
+    """Return the same of what has ended: for targets the two are one once all batches have run."""
+    if not of.everyone:
+        return next_waiting(of, after, size)
+    return (
+        ended(of, UserSession.id).where(UserSession.id > after).order_by(UserSession.id).limit(size)
     )
-    return some.where(key > after).order_by(key).limit(size)
-
-
-def next_chosen(of: AnyRow, after: int, size: int) -> Select[Any]:
-    """Return the ids of the next `size` of the set after an id; of everyone's, what this revocation ended."""
-    key: Any = UserSession.id if of.everyone else RevocationTarget.row_id
-    some = ended(of, key) if of.everyone else _targets(of)
-    return some.where(key > after).order_by(key).limit(size)
 
 
 def _targets(of: AnyRow) -> Select[Any]:
+    """Return the targets' ids without a look at the ledger, so that a batch costs what it holds."""
     return select(RevocationTarget.row_id).where(RevocationTarget.revocation_id == of.id)
 
 

@@ -153,7 +153,8 @@ class Revocation(Base):
     """A frozen set of targets, bound to who froze it; confirmed, it becomes the receipt.
 
     Everyone's set has no targets: it is what was live at `created_at`, but for `held_back`. Once it is
-    done, `already_ended` says how many of it had ended otherwise. `draft` is what was typed on the review
+    done, `already_ended` says how many of it had ended otherwise. Its batches have run up to the row
+    `reached`. `draft` is what was typed on the review
     before the password was asked for; `new_password` requires one of everybody whose session is in the set.
     """
 
@@ -180,13 +181,14 @@ class Revocation(Base):
     new_password: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     draft: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    reached: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     present: Mapped[int | None] = mapped_column(Integer)
     read_back_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class RevocationTarget(Base):
-    """One session of a frozen set. `outcome` is null until its batch has run.
+    """One session of a frozen set. What became of it is told by the ledger's row.
 
     It has no foreign keys: checking them would lock each session that is frozen, and take most of the
     time. `upkeep` deletes targets before what they name.
@@ -197,7 +199,6 @@ class RevocationTarget(Base):
 
     revocation_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     row_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
-    outcome: Mapped[str | None] = mapped_column(String(16))
 
 
 class Cutoff(Base):

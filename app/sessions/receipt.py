@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from app.columns import AnyRow, clock
 from app.sessions import frozen
-from app.sessions.models import PendingPurge, Revocation, RevocationTarget, UserSession
+from app.sessions.models import PendingPurge, Revocation, UserSession
 from app.sessions.store import DataKey
 from app.sessions.system import SessionSystem
 
@@ -71,17 +71,21 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
         return None
     row = found[0]
     purged = PendingPurge.row_id.is_(None)
-    outcomes = [] if row.everyone else [RevocationTarget.outcome]
+    outcome = case(
+        (UserSession.revocation_id == revocation_id, "ended"),
+        (UserSession.ended_at.is_not(None), "already_ended"),
+        else_="waiting",
+    ).label("outcome")
     seen = frozen.ended if row.everyone else frozen.chosen
+    apart = (UserSession.store, purged.label("purged"), outcome)
     counted = system.ledger.read(
-        seen(row, UserSession.store, purged.label("purged"), func.count().label("n"))
+        seen(row, *apart, func.count().label("n"))
         .outerjoin(PendingPurge, PendingPurge.row_id == UserSession.id)
-        .add_columns(*outcomes)
-        .group_by(UserSession.store, purged, *outcomes)
+        .group_by(*apart)
     )
-    ended = [part for part in counted if row.everyone or part.outcome == "ended"]
-    already_ended = sum(part.n for part in counted if part not in ended and part.outcome)
-    waiting = sum(part.n for part in counted if part not in ended and part.outcome is None)
+    ended = [part for part in counted if part.outcome == "ended"]
+    already_ended = sum(part.n for part in counted if part.outcome == "already_ended")
+    waiting = sum(part.n for part in counted if part.outcome == "waiting")
     forgotten = 0
     if row.everyone:
         if row.finished_at is None:
@@ -160,7 +164,7 @@ def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[
     of = _set(system, revocation_id)
     rows = select(UserSession.id, UserSession.store, UserSession.data_key)
     rows = rows.where(UserSession.ended_at.is_not(None))
-    while ids := [row[0] for row in system.ledger.read(frozen.next_chosen(of, last, _BATCH))]:
+    while ids := [row[0] for row in system.ledger.read(frozen.next_ended(of, last, _BATCH))]:
         yield system.ledger.read(rows.where(system.ledger.among(UserSession.id, ids)))
         last = ids[-1]
 

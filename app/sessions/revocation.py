@@ -29,7 +29,6 @@ from app.sessions.models import (
     PendingPurge,
     Revocation,
     RevocationReason,
-    RevocationTarget,
     UserSession,
 )
 from app.sessions.purge import purge
@@ -174,16 +173,16 @@ def work(on: SessionSystem, revocation_id: int) -> None:
     """
     in_time = budget.remaining() is not None
     size = FIRST_BATCH if in_time else BATCH
-    after = 0
+    first = True
     with ThreadPoolExecutor(1, "purge") as beside:
         purging: list[Future[object]] = []
-        while ended := _batch(on, revocation_id, size, after):
+        while ended := _batch(on, revocation_id, size):
             _wait(purging)
-            if in_time or after == 0:
+            if in_time or first:
                 purge(on, ended.rows)
             else:
                 purging = [beside.submit(purge, on, ended.rows)]
-            after = ended.upto
+            first = False
             if ended.last:
                 break
             left = budget.remaining()
@@ -201,12 +200,11 @@ def _wait(purging: list[Future[object]]) -> None:
 @dataclass(frozen=True, slots=True)
 class _Batch:
     rows: list[AnyRow]
-    upto: int
     last: bool
 
 
-def _batch(on: SessionSystem, revocation_id: int, size: int, after: int) -> _Batch | None:
-    """End one batch of what follows a row's id; None if the set is done, or it is another's turn."""
+def _batch(on: SessionSystem, revocation_id: int, size: int) -> _Batch | None:
+    """End the batch that follows what was `reached`; None if the set is done, or it is another's turn."""
     with on.ledger.transaction() as tx:
         row = tx.connection.execute(
             select(Revocation.__table__).where(Revocation.id == revocation_id).with_for_update()
@@ -215,7 +213,11 @@ def _batch(on: SessionSystem, revocation_id: int, size: int, after: int) -> _Bat
             return None
         if row.everyone and _is_late(tx, row):
             return None
-        ids = list(tx.connection.execute(frozen.next_waiting(row, after, size)).scalars())
+        ids = list(tx.connection.execute(frozen.next_waiting(row, row.reached, size)).scalars())
+        if row.everyone and len(ids) < size:
+            # Also those whose sign-in had begun before and was committed behind the batches.
+            late = tx.connection.execute(frozen.next_waiting(row, 0, size)).scalars()
+            ids = sorted({*ids, *late})
         of_batch = select(UserSession.id, UserSession.user_id, _IS_DUE)
         chosen = tx.connection.execute(of_batch.where(tx.among(UserSession.id, ids))).all()
         tx.lock_users([target.user_id for target in chosen])
@@ -234,14 +236,13 @@ def _batch(on: SessionSystem, revocation_id: int, size: int, after: int) -> _Bat
             note=row.note,
             tell_user=row.tell_user,
         )
-        if not row.everyone:
-            done = {target.id for target in ended}
-            _set_outcome(tx, revocation_id, [i for i in ids if i in done], "ended")
-            _set_outcome(tx, revocation_id, [i for i in ids if i not in done], "already_ended")
         last = len(ids) < size
         if last:
             _finish(tx, row, by)
-    return _Batch(expired + ended, ids[-1] if ids else after, last)
+        else:
+            reached = update(Revocation).where(Revocation.id == revocation_id)
+            tx.connection.execute(reached.values(reached=ids[-1]))
+    return _Batch(expired + ended, last)
 
 
 def _is_late(tx: Transaction, row: AnyRow) -> bool:
@@ -262,18 +263,6 @@ def _finish(tx: Transaction, row: AnyRow, by: Actor) -> None:
         values["already_ended"] = max(0, row.size - ended)
     tx.connection.execute(update(Revocation).where(Revocation.id == row.id).values(values))
     tx.record(by, [Event(Verb.REVOCATION_FINISHED, revocation_id=row.id)])
-
-
-def _set_outcome(tx: Transaction, revocation_id: int, ids: list[int], outcome: str) -> None:
-    if ids:
-        tx.connection.execute(
-            update(RevocationTarget)
-            .where(
-                RevocationTarget.revocation_id == revocation_id,
-                tx.among(RevocationTarget.row_id, ids),
-            )
-            .values(outcome=outcome)
-        )
 
 
 def _check_fresh(tx: Transaction, row: AnyRow | None, by: Actor) -> None:

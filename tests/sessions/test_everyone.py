@@ -6,13 +6,13 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 
 from app import create_app
 from app.audit.trail import Actor
 from app.sessions import revocation
 from app.sessions.freeze import Frozen, Targets, freeze, review
-from app.sessions.models import Cutoff, RevocationTarget
+from app.sessions.models import Cutoff, Revocation, RevocationTarget
 from app.sessions.receipt import receipt, shown
 from app.sessions.revocation import confirm, resume, revoke
 from app.sessions.transaction import Transaction, live
@@ -241,3 +241,15 @@ def test_a_receipt_of_everyone_stays_as_it_was_when_its_sessions_are_forgotten(
     assert done is not None
     assert (done.ended, done.already_ended, done.waiting, done.purged) == (1, 1, 0, 1)
     assert site.system.ledger.read(text("SELECT count(*) FROM user_sessions"))[0][0] == 0
+
+
+def test_who_was_committed_behind_the_batches_is_ended_too(any_site: Site) -> None:
+    """A row has its id before its sign-in commits: the batches may have come by in between."""
+    start(any_site, "alice", "bob")
+    frozen = everyone(any_site)
+    passed = max(row.id for row in any_site.rows())
+    with any_site.system.ledger.transaction() as tx:
+        tx.connection.execute(update(Revocation).values(reached=passed))
+    with commanding(any_site):
+        done = confirm(frozen.id, actor=CLI, reason="incident")
+    assert (done.ended, done.finished) == (2, True)
