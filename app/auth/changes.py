@@ -150,7 +150,7 @@ def change_own_password(current: str, new: str) -> int:
         user = check_own_password(current, Verb.PASSWORD_CHANGE_FAILED)
     except SignInRefused:
         raise ChangeRefused(_("This is not your current password."), "current_password") from None
-    if new == current:
+    if new == current and principal.new_password_required:
         raise ChangeRefused(_("This is your current password. Choose another."), "password")
     new_hash = _new_hash(new, principal.name)
     with session.regenerating() as change, system.ledger.transaction() as tx:

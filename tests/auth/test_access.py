@@ -31,6 +31,8 @@ TABLE = {
     "/admin/users/2/enable": {"admin"},
     "/admin/users/2/role": {"admin"},
     "/admin/users/2/password": {"admin"},
+    "/admin/users/2/require": {"admin"},
+    "POST /admin/stores/redis/drift": REVOKERS,
 }
 PUBLIC = {"/", "/login", "/logout", "/language", "/theme", "/healthz", "/readyz", "/metrics"}
 
@@ -40,10 +42,10 @@ def path_of(rule: Rule) -> list[str]:
     path = rule.rule
     path = path.replace("<int(max=9223372036854775807):revocation_id>", "1")
     path = path.replace("<int(max=9223372036854775807):user_id>", "2")
-    path = path.replace("<reference>", "aaaaaaaaaa")
+    path = path.replace("<reference>", "aaaaaaaaaa").replace("<store>", "redis")
     if "<any(" in path:
         head = path.split("<any(")[0]
-        return [head + action for action in ("role", "password", "disable", "enable")]
+        return [head + action for action in ("role", "password", "require", "disable", "enable")]
     assert "<" not in path, f"fill in {path} here"
     return [path]
 

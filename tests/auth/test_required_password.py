@@ -56,7 +56,7 @@ def test_every_page_leads_to_the_new_password_until_it_is_chosen(site: Site) -> 
     ada = site.browser()
     assert ada.post("/login", {"username": "ada", "password": PASSWORD}).status_code == 303
     values: dict[str, list[object]] = {
-        "reference": ["7k3m9q2xva"], "user_id": [1], "revocation_id": [1], "action": ["role"]
+        "reference": ["7k3m9q2xva"], "user_id": [1], "revocation_id": [1], "action": ["role"], "store": ["sql"]
     }  # fmt: skip
     pages = [page.path for page in pages_of(site.app, values) if page.rule is not None]
     assert len(pages) > 10

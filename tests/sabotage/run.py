@@ -111,18 +111,19 @@ def patched(file: Path, sabotage: Sabotage) -> Iterator[None]:
         file.write_text(text)
 
 
-def run_tests(folder: Path, nodes: list[str], *options: str) -> tuple[int, str]:
-    """Run tests in a copy until one fails; return pytest's exit code and what it printed."""
+def run_tests(folder: Path, nodes: list[str], *options: str, stop: bool = True) -> tuple[int, str]:
+    """Run tests in a copy, until one fails if told to `stop`; return the exit code and what was printed."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
     # Nothing is compiled for later runs but what `copies` compiled, which is known by its text's hash: a
     # patched file may have the size and second of the one that was compiled before.
     environ |= {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"}
     # A lock that is missing shows among fewer than the suite's thousand.
     environ |= {"TEST_SIGN_INS": "240"}
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-x", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=short"]
     without = ["-p", "no:cacheprovider", "-p", "no:playwright"]
+    first = ["-x"] if stop else []
     process = subprocess.Popen(
-        [*command, *without, *options, *nodes],
+        [*command, *without, *first, *options, *nodes],
         cwd=folder,
         env=environ,
         text=True,
