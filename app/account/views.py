@@ -25,7 +25,7 @@ from app.listing import SESSION_COLUMNS, asked_format, csv_response, session_rec
 from app.people.models import Permission
 from app.sessions import passive
 from app.sessions.interface import session
-from app.sessions.rows import get
+from app.sessions.rows import SessionRow, get
 from app.sessions.search import of_user
 from app.sessions.system import system
 from app.sessions.timeouts import warn_before
@@ -74,11 +74,21 @@ def sessions() -> ResponseReturnValue:
     live, ended = of_user(current_user.user_id)
     live.sort(key=lambda row: row.reference != current_user.reference)
     if (asked := asked_format()) != "html":
-        records = [session_record(row) for row in [*live, *ended]]
+        records = [_own_record(row) for row in [*live, *ended]]
         if asked == "csv":
             return csv_response("my-sessions", SESSION_COLUMNS, records)
         return jsonify(sessions=records)
     return render_template("account/sessions.html", live=live, ended=ended, now=system.ledger.now())
+
+
+def _own_record(row: SessionRow) -> dict[str, object]:
+    """Return what a user is served of their session: no note that is not for them, and not who wrote it."""
+    told = session_record(row)
+    if not row.tell_user:
+        told["note"] = None
+    if row.ended_by != row.user:
+        told["ended_by"] = None
+    return told
 
 
 @blueprint.app_template_global("warn_before")

@@ -28,7 +28,8 @@ _LOOK = 0.4
 class SessionRow:
     """A session as pages, exports and the CLI show it. Times are UTC.
 
-    `flags` are those of a live session that its row has by itself.
+    `flags` are those of a live session that its row has by itself. Without `tell_user` the note is staff's
+    alone.
 
     `present` is None if its store is silent, or was not asked.
     """
@@ -57,6 +58,7 @@ class SessionRow:
     note: str | None
     regenerations: int
     revocation_id: int | None
+    tell_user: bool = False
     missing_since: datetime | None = None
     failed_before: int = 0
     flags: tuple[str, ...] = ()
@@ -190,6 +192,7 @@ def _shown(row: AnyRow) -> SessionRow:
         note=row.note,
         regenerations=row.regenerations,
         revocation_id=row.revocation_id,
+        tell_user=row.tell_user,
         missing_since=row.missing_since,
         failed_before=row.failed_before,
         flags=flags,
