@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from app.filters import listed, number
+from app.texts import gettext as _
 
 HEIGHT = 160
 """Pixels between the axis and the topmost line."""
@@ -25,11 +26,18 @@ _APART = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a column shows: its name, the words under the axis if it has any, a value for each series."""
+    """What a column shows: its name, the words under the axis if it has any, a value for each series.
+
+    None is no value: nobody looked, and that is not zero.
+    """
 
     name: str
     label: str
-    values: tuple[int, ...]
+    values: tuple[int | None, ...]
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        return tuple(value or 0 for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,7 @@ def chart(
     series: Sequence[str], columns: Sequence[Column], uprights: Sequence[Upright] = ()
 ) -> Chart:
     """Place columns side by side, their values on top of each other."""
-    step = _step(max((sum(column.values) for column in columns), default=0))
+    step = _step(max((sum(column.known) for column in columns), default=0))
     top = step * _LINES
     width = 100 / max(1, len(columns))
     return Chart(
@@ -123,14 +131,17 @@ def _down(value: int, top: int) -> float:
 
 
 def _bar(series: Sequence[str], column: Column, x: float, width: float, top: int) -> Bar:
-    said = [f"{name} {number(value)}" for name, value in zip(series, column.values, strict=True)]
-    reached = list(accumulate(column.values))
+    named = zip(series, column.values, strict=True)
+    said = [f"{name} {number(value)}" for name, value in named if value is not None]
+    reached = list(accumulate(column.known))
     parts = tuple(
         Part(number, _down(upto, top), round(HEIGHT * value / top, 1))
-        for number, (value, upto) in enumerate(zip(column.values, reached, strict=True), 1)
+        for number, (value, upto) in enumerate(zip(column.known, reached, strict=True), 1)
         if value
     )
-    return Bar(round(x, 2), round(width, 2), listed([column.name, *said]), parts)
+    return Bar(
+        round(x, 2), round(width, 2), listed([column.name, *(said or [_("no sample")])]), parts
+    )
 
 
 def _labels(columns: Sequence[Column], width: float) -> list[Label]:

@@ -29,14 +29,17 @@ class Ranked:
 def over_time(
     within: Range, sampled: Mapping[int, Sequence[AnyRow]], revocations: Sequence[AnyRow] = ()
 ) -> Chart:
-    """Draw how many sessions each store had, slot by slot, with a mark for each bulk revocation."""
+    """Draw how many sessions each store had, slot by slot, with a mark for each bulk revocation.
+
+    A slot without a sample, and a store that was not sampled in it, have no value: that is not zero.
+    """
     seen = {row.store for rows in sampled.values() for row in rows}
     stores = [*system.stores.names, *sorted(seen - set(system.stores.names))]
     columns = []
     for slot in within.slots():
         live = {row.store: row.live for row in sampled.get(slot, ())}
         begins = within.slot_begins(slot)
-        values = tuple(live.get(store, 0) for store in stores)
+        values = tuple(live.get(store) for store in stores)
         columns.append(Column(minute(begins), _under(within, begins), values))
     marks = [
         Upright(

@@ -193,6 +193,18 @@ def test_a_chart_is_as_high_as_its_values_say() -> None:
     assert charts.chart([], []).ticks[-1] == (charts.TOP, 4)
 
 
+def test_a_time_in_which_nobody_counted_is_not_shown_as_zero(site: Site) -> None:
+    ada = site.signed_in("ada")
+    work(site)
+    for page in (ada.get("/admin/").text, ada.get("/admin/statistics?last=48h").text):
+        rows = re.findall(
+            r"<tr><th scope=\"row\">[^<]+UTC</th>(.*?)</tr>", page.split("Hour</th>")[0]
+        )
+        words = [re.sub(r"<[^>]+>", " ", row).split() for row in rows]
+        assert words == [["no", "sample"] * 2] * 48 + [["0", "1"]]
+        assert page.count(", no sample</title>") == 48
+
+
 def test_the_worker_samples_every_five_minutes_and_forgets_with_the_history(site: Site) -> None:
     start(site, "alice", "vera")
     work(site)
