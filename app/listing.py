@@ -58,8 +58,24 @@ def asked_format() -> str:
 
 
 def arguments() -> dict[str, Any]:
-    """Return the query's filters: all that is not empty and does not say format or page."""
-    return {k: v for k, v in request.args.items() if v and k not in ("format", "after")}
+    """Return the query's filters: all that is not empty and does not say format or page.
+
+    One that stands there twice is a 400: to go by the first would be to ignore the second.
+    """
+    given: dict[str, Any] = {}
+    for name, value in request.args.items(multi=True):
+        if not value or name in ("format", "after"):
+            continue
+        if name in given:
+            abort(400, _("“%(token)s:” stands there twice.", token=name))
+        given[name] = value
+    return given
+
+
+def refuse_filters() -> None:
+    """Answer 400 if the query has a filter: this list has none, and ignores none."""
+    if unknown := arguments():
+        abort(400, _("There is no filter “%(a)s”. Use %(b)s.", a=min(unknown), b="format"))
 
 
 def safe_cell(value: object) -> str:

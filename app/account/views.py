@@ -21,7 +21,7 @@ from app.auth.changes import (
 from app.auth.throttle import Throttled
 from app.auth.views import throttled_text
 from app.filters import number
-from app.listing import SESSION_COLUMNS, asked_format, csv_response, session_record
+from app.listing import SESSION_COLUMNS, asked_format, csv_response, refuse_filters, session_record
 from app.people.models import Permission
 from app.sessions import passive
 from app.sessions.interface import session
@@ -71,6 +71,7 @@ def _home(form: NoteForm) -> str:
 @requires(Permission.OWN)
 def sessions() -> ResponseReturnValue:
     """List one's live sessions, this one first, and the last that ended."""
+    refuse_filters()
     live, ended = of_user(current_user.user_id)
     live.sort(key=lambda row: row.reference != current_user.reference)
     if (asked := asked_format()) != "html":

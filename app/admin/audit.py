@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, abort, render_template, request, url_for
+from flask import Blueprint, abort, render_template, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
-from app.admin.helpers import BATCH, export_csv, record_export
+from app.admin.helpers import BATCH, after_id, export_csv, record_export
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
 from app.listing import arguments, asked_format, json_list, record
@@ -28,7 +28,7 @@ _FILTERS = ("verb", "who", "whom", "reference")
 def index() -> ResponseReturnValue:
     """List events, newest first, by action, person or session; an export is an event itself."""
     asked, query = asked_format(), arguments()
-    events, after = _EVENTS.where(*_where(query)), _after()
+    events, after = _EVENTS.where(*_where(query)), after_id()
     if asked == "csv":
         return export_csv("audit", _COLUMNS, _batches(events, after), events)
     rows, following = _read(events, after, _PER_PAGE)
@@ -46,15 +46,6 @@ def index() -> ResponseReturnValue:
         kept=system.keep.events,
         now=system.ledger.now(),
     )
-
-
-def _after() -> int | None:
-    after = request.args.get("after")
-    if not after:
-        return None
-    if not after.isdecimal() or len(after) > 18:
-        abort(400, _("This page of the list does not exist."))
-    return int(after)
 
 
 def _read(events: Select[Any], after: int | None, size: int) -> tuple[list[Row[Any]], int | None]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NoReturn
 
-from flask import Response, request
+from flask import Response, abort, request
 from sqlalchemy import Select, func, select
 from werkzeug.exceptions import Forbidden
 
@@ -15,6 +15,7 @@ from app.listing import MOST_ROWS, Record, csv_stream
 from app.sessions.interface import session
 from app.sessions.ledger import Principal
 from app.sessions.system import system
+from app.texts import gettext as _
 from app.texts import ngettext
 
 ID = "int(max=9223372036854775807)"
@@ -29,6 +30,16 @@ def person() -> Principal:
     principal = session.principal
     assert isinstance(principal, Principal)
     return principal
+
+
+def after_id() -> int | None:
+    """Return the id after which the list goes on; what is none is a 400, and not the first page."""
+    after = request.args.get("after")
+    if not after:
+        return None
+    if not after.isdecimal() or len(after) > 18:
+        abort(400, _("This page of the list does not exist."))
+    return int(after)
 
 
 def export_csv(

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from app.admin.unsafe import reasons
 from app.auth.access import requires
 from app.filters import join_sentences, number, setting_value
-from app.listing import asked_format, csv_response
+from app.listing import asked_format, csv_response, refuse_filters
 from app.people.models import Permission
 from app.sessions.system import system
 from app.settings import Setting, shown
@@ -48,6 +48,7 @@ class Row:
 @requires(Permission.STAFF)
 def show() -> ResponseReturnValue:
     """Show each effective value."""
+    refuse_filters()
     rows = _rows(current_app.config["ROLLCALL_SETTINGS"])
     match asked_format():
         case "json":

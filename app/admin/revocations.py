@@ -8,12 +8,12 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import Row, select
 
 from app.admin.forms import RevocationForm
-from app.admin.helpers import BATCH, ID, export_csv, person, record_export, refuse
+from app.admin.helpers import BATCH, ID, after_id, export_csv, person, record_export, refuse
 from app.admin.words import is_done, receipt_verdict
 from app.auth.access import require_step_up, requires, step_up_is_fresh
 from app.auth.forms import safe_next
 from app.filters import iso, store_name
-from app.listing import asked_format, json_list, record
+from app.listing import asked_format, json_list, record, refuse_filters
 from app.people.models import Permission
 from app.sessions import freeze as freezing
 from app.sessions import revocation
@@ -56,7 +56,8 @@ _LIST = (
 def index() -> ResponseReturnValue:
     """List what was confirmed, newest first."""
     asked = asked_format()
-    after = request.args.get("after", type=int)
+    refuse_filters()
+    after = after_id()
     if asked == "csv":
         return export_csv("revocations", _COLUMNS, _batches(after), _LIST)
     rows, following = _read(after, _PER_PAGE)

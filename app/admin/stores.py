@@ -11,7 +11,7 @@ from app.admin.helpers import person, sessions_in_words
 from app.admin.words import purge_check, stores_sentence, unsafe_sentence
 from app.auth.access import require_step_up, requires
 from app.filters import join_sentences, number, sentence, store_name
-from app.listing import asked_format, csv_response
+from app.listing import asked_format, csv_response, refuse_filters
 from app.people.models import Permission
 from app.sessions import drift
 from app.sessions.drift import Settled
@@ -67,6 +67,7 @@ class StoreState:
 @requires(Permission.STAFF)
 def index() -> ResponseReturnValue:
     """Show each configured store."""
+    refuse_filters()
     states = _states()
     waiting = sum(state.waiting for state in states)
     match asked_format():

@@ -98,6 +98,23 @@ def test_a_bad_filter_is_refused_beside_its_field(site: Site, query: str, beside
     assert beside in response.text
 
 
+def test_no_list_ignores_what_it_is_asked(site: Site) -> None:
+    ada = site.signed_in("ada")
+    for path in (
+        "/admin/sessions?user=alice&user=bob",
+        "/admin/users?role=admin&role=member",
+        "/admin/audit?who=ada&who=ops",
+        "/admin/audit?after=abc",
+        "/admin/revocations?who=ada",
+        "/admin/revocations?after=abc",
+        "/admin/revocations?after=99999999999999999999",
+        "/admin/stores?store=redis",
+        "/admin/policy?name=LOG_LEVEL",
+        "/account/sessions?state=ended",
+    ):
+        assert ada.get(path).status_code == 400, path
+
+
 def test_the_page_about_a_bad_filter_leads_back_to_the_whole_list(site: Site) -> None:
     response = site.signed_in("ada").get("/admin/audit?verb=nonsense")
     assert response.status_code == 400
