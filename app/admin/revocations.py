@@ -128,7 +128,7 @@ def show(revocation_id: int) -> ResponseReturnValue:
         return _receipt_page(done)
     review = _review(revocation_id)
     if review.needs_step_up and not review.stale:
-        require_step_up()
+        require_step_up(_here())
     form = RevocationForm(_expected(review), formdata=None, data=review.draft)
     return _review_page(review, form)
 
@@ -147,7 +147,7 @@ def confirm(revocation_id: int) -> ResponseReturnValue:
     grave = review.needs_step_up or form.new_password.data
     if grave and not step_up_is_fresh():
         freezing.keep_draft(revocation_id, form.typed, actor=person())
-        require_step_up(safe_next(request.full_path.rstrip("?"), request.path))
+        require_step_up(_here())
     if not form.validate_on_submit():
         return _review_page(review, form), 422
     try:
@@ -184,6 +184,11 @@ def retry(revocation_id: int) -> ResponseReturnValue:
     else:
         flash(_("Tried again. It is not done yet: the receipt says what is left."), "warning")
     return redirect(url_for("admin.revocations.show", revocation_id=revocation_id), 303)
+
+
+def _here() -> str:
+    """Return the review's address, without the way back from it where that makes it too long to keep."""
+    return safe_next(request.full_path.rstrip("?"), request.path)
 
 
 def _review(revocation_id: int) -> Review:

@@ -141,6 +141,20 @@ def test_cancelling_a_review_leads_back_to_the_list_it_came_from(site: Site) -> 
     assert 'href="/admin/sessions">Cancel</a>' in ada.get(elsewhere).text
 
 
+def test_the_password_leads_back_to_a_review_whose_address_is_long(site: Site) -> None:
+    ada = site.signed_in("ada")
+    with clock_moved(STEP_UP_AGE):
+        site.signed_in("vera")
+        (row,) = site.live("vera")
+        choice = {"reference": row.reference, "next": f"/admin/sessions?client={'%20' * 600}"}
+        review = ada.post("/admin/revocations", choice, form="/account/sessions").location
+        asked = ada.get(review).location
+        assert asked.startswith("/reauth")
+        (back,) = parse_qs(urlsplit(asked).query)["next"]
+        done = ada.post("/reauth", {"password": PASSWORD, "next": back})
+        assert urlsplit(done.location).path == urlsplit(review).path
+
+
 def choose(site: Site, staff: Browser, *names: str) -> str:
     """Freeze these people's sessions by ticks and return the review's address."""
     ticked = [row.reference for name in names for row in site.live(name)]
