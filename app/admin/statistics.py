@@ -68,9 +68,11 @@ def index() -> ResponseReturnValue:
     found = _ask(within, now)
     match asked:
         case "json":
-            return jsonify(_json(within, found))
+            return jsonify(_json(within, found) | {"kept_since": iso(now - system.keep.sessions)})
         case "csv":
-            return csv_response("statistics", _COLUMNS, _records(found))
+            return csv_response(
+                "statistics", _COLUMNS, [*_records(found), *_what_is_missing(found)]
+            )
     return _page(within, found, now, args, None)
 
 
@@ -111,11 +113,17 @@ def _page(
         within=within,
         presets=[(name, str(_PRESETS[name])) for name in PRESETS],
         last=within.last if within else "",
+        kept=system.keep.sessions if within and _is_forgotten(within, now) else None,
         fields=[(name, label, _written(within, name, args)) for name, label in times],
         query={name: args[name] for name in ("last", "from", "to") if name in args},
         error=error,
         **shown,
     )
+
+
+def _is_forgotten(within: Range, now: datetime) -> bool:
+    """Say whether a range begins before what is kept: then less is counted than there was."""
+    return within.begin < now - system.keep.sessions
 
 
 def _written(within: Range | None, name: str, args: dict[str, Any]) -> str:
@@ -224,3 +232,11 @@ def _records(found: Reports) -> list[dict[str, object]]:
         ),
         *rows("clients", (found.clients or {}).items()),
     ]
+
+
+def _what_is_missing(found: Reports) -> list[dict[str, object]]:
+    """Return the last line of a table that lacks a report: no rows are not the same as none there."""
+    if not found.missing:
+        return []
+    said = _("Not complete: a server stopped answering. Export again.")
+    return [{"figure": said, "at": None, "what": None, "count": None}]

@@ -253,3 +253,13 @@ def test_what_there_is_no_time_for_is_left_out_and_says_so(make_site: Callable[.
     assert "No sample" not in page.text
     body: Any = ada.get("/admin/statistics?format=json").json
     assert {body[name] for name in ("concurrency", "ends", "age", "clients")} == {None}
+    assert "Not complete" in ada.get("/admin/statistics?format=csv").text.splitlines()[-1]
+
+
+def test_a_range_before_what_is_kept_says_so(make_site: Callable[..., Site]) -> None:
+    site = make_site(SESSION_HISTORY_DAYS=8)
+    ada = site.signed_in("ada")
+    said = "Samples and ended sessions are kept for 8 days"
+    assert said in ada.get("/admin/statistics?last=30d").text
+    assert said not in ada.get("/admin/statistics?last=7d").text
+    assert "Not complete" not in ada.get("/admin/statistics?last=7d&format=csv").text
