@@ -14,7 +14,7 @@ function here() {
 }
 
 function move(step) {
-  const rows = [...document.querySelectorAll("main tbody tr")];
+  const rows = [...document.querySelectorAll("main tbody tr")].filter((row) => row.checkVisibility());
   const row = here() ? rows[rows.indexOf(here()) + step] : rows[0];
   if (!row) return;
   row.tabIndex = -1;

@@ -161,6 +161,13 @@ def test_a_slash_moves_to_the_search_box_but_not_while_typing(people: People) ->
     expect(search).to_have_value("10.0.0.0/8")
 
 
+def test_keys_pass_over_the_rows_of_tables_that_are_folded(people: People) -> None:
+    ops = people.signed_in("ops")
+    ops.open("/admin/statistics")
+    ops.page.keyboard.press("j")
+    expect(ops.page.locator("tbody tr:focus")).to_be_visible()
+
+
 def test_keys_go_from_row_to_row_and_tick_until_they_are_switched_off(
     people: People, served: Served
 ) -> None:
