@@ -111,7 +111,9 @@ def show() -> ResponseReturnValue:
                 "label": _("Revoked, last 24 h"),
                 "value": revoked,
                 "note": _("sessions ended by staff"),
-                "href": url_for("admin.sessions.index", reason=EndReason.REVOKED.value),
+                "href": url_for(
+                    "admin.sessions.index", ended="<24h", reason=EndReason.REVOKED.value
+                ),
             },
         ],
         checks=shown,

@@ -39,7 +39,7 @@ _PAGE_SIZES = ("50", "100", "200")
 _VIEW = {"sort": SORTS, "rows": _PAGE_SIZES}
 """How a list is shown, and not what it finds: the values of each, the first of which goes without saying."""
 
-_BY_BOX = ("q", "status", "client", "idle", "age", "reason", "by", "flag")
+_BY_BOX = ("q", "status", "client", "idle", "age", "ended", "reason", "by", "flag")
 
 
 @blueprint.get("/sessions")

@@ -6,7 +6,7 @@ List, counts, exports and revocation share the one predicate that `clause` retur
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
 from typing import Any, Self
@@ -31,7 +31,7 @@ STATES = ("live", "ended")
 STATUSES = ("active", "idle", "expiring")
 """What a live session is, as `timeouts.status` says it."""
 
-_OF_THE_ENDED = ("reason", "by")
+_OF_THE_ENDED = ("ended", "reason", "by")
 _OF_THE_LIVE = ("status", "flag")
 _DURATION = re.compile(r"([<>]?)\s*(\d{1,5})\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -61,6 +61,7 @@ class SessionFilter:
     reference: str | None = None
     idle: str | None = None
     age: str | None = None
+    ended: str | None = None
     reason: str | None = None
     by: str | None = None
     flag: str | None = None
@@ -201,7 +202,7 @@ def _in_network(text: str) -> ColumnElement[bool]:
     return UserSession.ip_key.between(first, last)
 
 
-def _passed(since: InstrumentedAttribute[datetime], text: str) -> ColumnElement[bool]:
+def _passed(since: InstrumentedAttribute[Any], text: str) -> ColumnElement[bool]:
     sign, length = _duration("", text)
     then = now(-length.total_seconds())
     return since < then if sign == ">" else since > then
@@ -276,6 +277,7 @@ _CHECKS: dict[str, Callable[[str, str], object]] = {
     "ip": _network,
     "idle": _duration,
     "age": _duration,
+    "ended": _duration,
     "q": _are_words,
 }
 
@@ -290,6 +292,7 @@ _CLAUSES: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "reference": lambda reference: UserSession.reference == reference.casefold(),
     "idle": partial(_passed, UserSession.last_seen_at),
     "age": partial(_passed, UserSession.started_at),
+    "ended": partial(_passed, UserSession.ended_at),
     "reason": lambda code: or_(UserSession.end_reason == code, UserSession.reason_code == code),
     "by": lambda name: func.lower(UserSession.ended_by) == name.lower(),
     "flag": flagged,

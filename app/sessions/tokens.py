@@ -20,6 +20,7 @@ TOKENS = {
     "status": "status",
     "idle": "idle",
     "age": "age",
+    "ended": "ended",
     "ref": "reference",
     "reason": "reason",
     "by": "by",

@@ -1,10 +1,16 @@
 """The overview's checks say what is known, and repeat the worker's alarm."""
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.sessions import upkeep
+from app.sessions.models import UserSession
 from tests.servers import RedisServer
 from tests.site import Site, clock_moved
 
@@ -49,6 +55,24 @@ def test_a_session_without_data_is_not_said_to_end_in_any_case(alarmed: Site) ->
     page = alarmed.signed_in("ada").get(f"/admin/sessions/{row.reference}").text
     assert "Redis has no data for this session." in page
     assert "but not while the store lacks the data of so many that it raises an alarm" in page
+
+
+def test_the_figure_of_the_revoked_is_the_length_of_its_list(site: Site) -> None:
+    ada = site.signed_in("ada")
+    for hours in (30, 20, 1):
+        site.signed_in("alice")
+        (row,) = site.live("alice")
+        ada.revoke(row.reference)
+        with site.system.ledger.transaction() as tx:
+            at = site.system.ledger.now() - timedelta(hours=hours)
+            ended = update(UserSession).where(UserSession.reference == row.reference)
+            tx.connection.execute(ended.values(ended_at=at))
+    page = ada.get("/admin/").text
+    found = re.search(r'href="([^"]*reason=revoked)".*?<b>(\d+)</b>', page)
+    assert found
+    href, figure = found.groups()
+    body: Any = ada.get(unescape(href) + "&format=json").json
+    assert (int(figure), body["total"]) == (2, 2)
 
 
 def test_the_last_actions_say_whom_a_revocation_hit(site: Site) -> None:

@@ -233,7 +233,7 @@ def test_the_overview_says_when_the_worker_counted_last(site: Site) -> None:
     ada = site.signed_in("ada")
     page = ada.get("/admin/").text
     assert "The worker has not counted the sessions yet" in page
-    for query in ("age=%3C1h", "reason=revoked"):
+    for query in ("age=%3C1h", "ended=%3C24h&amp;reason=revoked"):
         assert f'href="/admin/sessions?{query}"' in page
     work(site)
     assert "The worker counted the sessions at" in ada.get("/admin/").text

@@ -87,6 +87,8 @@ def names(site: Site, **query: str) -> list[str]:
         ({"reason": "superseded"}, ["bob"]),
         ({"q": "reason:revoked"}, []),
         ({"q": "by:BOB"}, ["bob"]),
+        ({"ended": "<1h"}, ["bob"]),
+        ({"q": "ended:>1d"}, []),
         ({"q": "by:ada", "state": "ended"}, []),
     ],
 )
@@ -111,8 +113,9 @@ def test_a_session_is_found_by_its_reference(crowd: Site) -> None:
         {"state": "alive"}, {"store": "tape"}, {"role": "boss"}, {"ip": "nonsense"},
         {"ip": "10.0.0.0/99"}, {"ip": "300.1.1.1"}, {"idle": "soon"}, {"age": ">8"},
         {"idle": "999999d"}, {"reason": "spite"}, {"reason": "revoked", "state": "live"},
-        {"by": "ada", "state": "live"}, {"q": "role:boss"}, {"q": "usr:alice"}, {"q": "10.0.0.0/99"},
-        {"q": "user:alice", "user": "bob"}, {"q": "idle:soon"}, {"q": "state:live by:ada"},
+        {"ended": "soon"}, {"by": "ada", "state": "live"}, {"q": "role:boss"}, {"q": "usr:alice"},
+        {"q": "10.0.0.0/99"}, {"q": "user:alice", "user": "bob"}, {"q": "idle:soon"},
+        {"q": "state:live by:ada"},
     ],
     ids=str,
 )  # fmt: skip
