@@ -258,9 +258,11 @@ def _may_revoke(row: SessionRow) -> bool:
 
 def _verdict(row: SessionRow, now: Any) -> str:
     if row.state == "ended":
-        cause = end_reason(row.end_reason) if row.end_reason else _("past its deadline")
-        if row.ended_at is None:
+        if row.ended_at is None or row.end_reason is None:
+            due = min(row.idle_expires_at, row.absolute_expires_at) <= now
+            cause = _("past its deadline") if due else _("everyone was signed out")
             return _("Not signed in any more: %(cause)s.", cause=cause)
+        cause = end_reason(row.end_reason)
         return _("Ended at %(time)s. %(cause)s.", time=clock_time(row.ended_at), cause=cause)
     left = min(row.idle_expires_at, row.absolute_expires_at) - now
     return _(

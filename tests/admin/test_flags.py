@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from app.columns import clock
 from app.sessions.clients import ip_key
 from app.sessions.filter import FilterError, SessionFilter
-from app.sessions.models import UserSession
+from app.sessions.models import Cutoff, UserSession
 from app.sessions.search import find
 from tests.sessions.test_revocation import commanding, start
 from tests.site import CHROME, FIREFOX, Browser, Site, clock_moved
@@ -135,6 +135,20 @@ def test_one_past_its_deadline_that_nobody_recorded_is_told_on_its_page(site: Si
         page = seen(site, "alice")
         assert "no worker has recorded it" in page
         assert flagged(site) == []
+
+
+def test_one_that_everyone_s_revocation_denies_before_its_row_ends_is_not_past_its_deadline(
+    site: Site,
+) -> None:
+    site.signed_in("alice")
+    (row,) = site.live("alice")
+    with site.system.ledger.transaction() as tx:
+        tx.connection.execute(insert(Cutoff).values(id=1, at=clock()))
+    page = site.signed_in("ada").get(f"/admin/sessions/{row.reference}").text
+    assert "Not signed in any more: everyone was signed out." in page
+    assert "Signed out with everyone" in page
+    assert "past its deadline" not in page.casefold()
+    assert "<dt>When</dt>" not in page
 
 
 def test_the_overviews_figure_is_the_length_of_the_list_that_it_leads_to(site: Site) -> None:
