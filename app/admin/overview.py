@@ -1,6 +1,6 @@
 """The first page of the staff site: the verdict, four figures, checks, the last staff actions."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, jsonify, render_template, url_for
@@ -11,7 +11,7 @@ from app.admin import counts, drawings, reports, words
 from app.admin.ranges import read_range
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
-from app.filters import join_sentences, number
+from app.filters import duration, join_sentences, number
 from app.listing import asked_format
 from app.people.models import Permission
 from app.sessions.flags import ANY
@@ -80,7 +80,7 @@ def show() -> ResponseReturnValue:
         words.overdue_check(overdue),
         words.purge_check(sum(counts.purges_waiting().values())),
         words.unfinished_check(counts.unfinished_revocations()),
-        *([words.limit_check(counts.users_over_limit())] if counted else []),
+        words.limit_check(counts.users_over_limit() if counted else None),
     ]
     now = system.ledger.now()
     shown = [check for check in checks if check]
@@ -129,9 +129,10 @@ def _chart(now: datetime) -> dict[str, Any]:
     try:
         sampled, revoked = reports.concurrency(within), reports.bulk_revocations(within)
     except StoreUnavailable:
-        return {"chart": None, "late": True}
+        return {"chart": None, "late": True, "revocations": []}
     drawn = drawings.over_time(within, sampled, revoked) if sampled else None
-    return {"chart": drawn, "late": False}
+    step = duration(timedelta(seconds=within.step))
+    return {"chart": drawn, "late": False, "revocations": revoked, "step": step}
 
 
 def _signed_in(users: int | None, active: int) -> str:

@@ -204,8 +204,10 @@ def alarm_check(alarm: Alarm) -> Check:
     )
 
 
-def limit_check(users: int) -> Check:
-    """Say whether anybody holds more sessions than the limit allows."""
+def limit_check(users: int | None) -> Check:
+    """Say whether anybody holds more sessions than the limit allows; None is that nobody counted."""
+    if users is None:
+        return Check("unknown", _("Too many sessions to count who holds more than the limit"))
     if not users:
         return Check("good", _("No user holds more sessions than the limit"))
     return Check(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from app.admin import counts
 from app.sessions import upkeep
 from app.sessions.models import UserSession
 from tests.servers import RedisServer
@@ -43,6 +44,12 @@ def test_an_alarm_of_the_last_hour_stands_among_the_checks(alarmed: Site) -> Non
     body = ada.get("/admin/?format=json").json
     assert body is not None
     assert len(body["alarms"]) == 1
+
+
+def test_a_check_that_is_left_out_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "MOST_OVER_LIMIT", 0)
+    page = site.signed_in("ada").get("/admin/").text
+    assert "Too many sessions to count who holds more than the limit" in page
 
 
 def test_an_old_alarm_is_history(alarmed: Site) -> None:

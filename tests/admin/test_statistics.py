@@ -133,7 +133,9 @@ def test_the_page_draws_each_number_with_a_title_and_a_table_behind_it(site: Sit
     assert page.count("Show as table") == 4
     assert 'href="/admin/sessions?reason=revoked">Revoked</a>' in page
     assert f'href="/admin/revocations/{done.revocation_id}"' in page
-    assert ", Redis 2, SQL 0</title>" in ada.get("/admin/").text
+    overview = ada.get("/admin/").text
+    assert ", Redis 2, SQL 0</title>" in overview
+    assert f'Revocations: <a href="/admin/revocations/{done.revocation_id}"' in overview
     lines = list(csv.DictReader(io.StringIO(ada.get("/admin/statistics?format=csv").text)))
     assert {"figure": "ends", "at": "", "what": "revoked", "count": "2"} in lines
     assert [line["count"] for line in lines if line["figure"] == "live"] == ["2", "0"]
