@@ -10,7 +10,7 @@ from app.sessions.facets import Counts
 from app.sessions.filter import SessionFilter
 from app.texts import gettext as _
 
-_OF_ONE_STATE = ("status", "flag", "ended", "reason", "by")
+_OF_ONE_STATE = ("status", "flag", "ended", "reason", "by", "sort")
 _NAMES: dict[str, Callable[[str], str]] = {
     "status": status_name,
     "store": store_name,

@@ -100,6 +100,12 @@ def test_a_chip_adds_its_token_to_the_search_and_the_chosen_one_takes_it_out(cro
         assert found["member"].removes
         assert "auditor" not in found
         of_ended = {chip.label: chip for chip in shown({"state": "ended", "reason": "superseded"})}
+        led = {
+            chip.label: chip
+            for group in chips(SessionFilter(), 0, {}, {"sort": "signed_in"})
+            for chip in group.chips
+        }
+    assert query_of(led["Ended"]) == {"state": "ended"}
     assert query_of(of_ended["Signed in now"]) == {}
     assert "Active" not in of_ended
 
