@@ -98,6 +98,7 @@ def test_too_many_are_never_ended(make_site: Callable[..., Site], valkey: RedisS
         page = ops.get(DRIFT).text
         assert "Too many are missing to be true." in page
         assert "Do this now" not in page
+        assert "ends as lost" not in page
         ops.post(DRIFT, {"reference": references[:3]}, form="/account/sessions")
     assert len(site.live("alice")) == 20
 
