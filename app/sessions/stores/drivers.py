@@ -6,6 +6,8 @@ pool can never give it out again with an answer still to come.
 
 import math
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -37,16 +39,20 @@ _BUSY_STEP = 10
 _INTERVAL = 0.1
 
 _SERVERS_SHARE = 0.8
-"""The part of what is left of a budget after which MariaDB is to end a statement itself."""
+"""The part of what is left of a budget after which the server is to end a statement itself."""
 
-_BOUNDED = (b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"WITH")
+_LONG = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+_BOUNDED = tuple(word.encode() for word in _LONG)
 
 
 class PostgresConnection(psycopg.Connection[Any]):
     """psycopg's connection; connecting and every wait share the budget.
 
     psycopg waits at least 2 seconds for a connect and has no limit of its own for an answer.
+    `longest_statement` is after how many seconds the server was told to end a statement.
     """
+
+    longest_statement: float | None = None
 
     @classmethod
     def connect(
@@ -89,6 +95,33 @@ class PostgresConnection(psycopg.Connection[Any]):
                 gen.close()
                 self.close()
                 raise _postgres_timeout() from error
+
+    @contextmanager
+    def ending_late(self, statement: str) -> Iterator[None]:
+        """Let the server end a statement, the block, before we would hang up on it, if little is left.
+
+        Then it was slow and is not taken for dead. What begins a transaction or a savepoint is left alone:
+        half of what is set around it would be rolled back.
+        """
+        left, longest = budget.remaining(), self.longest_statement
+        if left is None or longest is None or longest <= left or not statement.startswith(_LONG):
+            yield
+            return
+        self._end_statements_after(_SERVERS_SHARE * left)
+        try:
+            yield
+        finally:
+            # One that failed in a transaction takes the setting with it when that is rolled back.
+            if self.pgconn.transaction_status in (
+                TransactionStatus.IDLE,
+                TransactionStatus.INTRANS,
+            ):
+                with suppress(psycopg.OperationalError):
+                    self._end_statements_after(longest)
+
+    def _end_statements_after(self, seconds: float) -> None:
+        limit = f"SET statement_timeout = {max(1, int(1000 * seconds))}"
+        self.execute(limit.encode(), prepare=False)
 
     def rollback(self) -> None:
         """End a transaction, if there is one: SQLAlchemy asks for it after reads as well."""

@@ -187,15 +187,15 @@ def sql_engine(
     )
     engine = create_engine(database_url(url), isolation_level="AUTOCOMMIT", **options)
     if engine.dialect.name == "postgresql":
-        event.listen(engine, "do_execute", _plan_anew)
+        event.listen(engine, "do_execute", _execute)
     return engine
 
 
-def _plan_anew(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    """Run a statement that is not to be prepared; leave all others to SQLAlchemy."""
-    if _PLANNED_ANEW not in context.execution_options:
-        return False
-    cursor.execute(statement, parameters, prepare=False)
+def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Run a statement in SQLAlchemy's place: the server ends a late one, and some are not prepared."""
+    prepare = False if _PLANNED_ANEW in context.execution_options else None
+    with cursor.connection.ending_late(statement):
+        cursor.execute(statement, parameters, prepare=prepare)
     return True
 
 
@@ -247,6 +247,7 @@ def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -
         try:
             limits = f"SET lock_timeout = {int(lock_timeout * 1000)}"
             if statement_timeout is not None and budget.remaining() is not None:
+                connection.longest_statement = statement_timeout
                 limits += f"; SET statement_timeout = {int(statement_timeout * 1000)}"
             connection.execute(limits.encode(), prepare=False)
             connection.autocommit = False

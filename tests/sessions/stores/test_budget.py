@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from app.sessions.store import StoreUnavailable
 from app.sessions.stores import budget
@@ -233,6 +234,30 @@ def test_a_slow_query_ends_on_the_server_and_is_not_taken_for_a_dead_one(
         connection.execute(text(SLEEP[database]))
     engine.dispose()
     assert breaker.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("within", [Engine.connect, transaction])
+@pytest.mark.parametrize("database", SLEEP)
+def test_a_slow_query_that_begins_late_is_not_taken_for_a_dead_server_either(
+    database: str,
+    within: Callable[[Engine], AbstractContextManager[Connection]],
+    request: pytest.FixtureRequest,
+) -> None:
+    url = request.getfixturevalue(database)
+    engine, breaker = sql_engine(url, statement_timeout=0.7), Breaker("database")
+    session = "pg_backend_pid()" if database == "postgresql_url" else "CONNECTION_ID()"
+    of_server = text(f"SELECT {session}")
+    with budget.limit(5.0), engine.connect() as connection:
+        before = connection.execute(of_server).scalar_one()
+    with budget.limit(0.8), pytest.raises(StoreUnavailable), breaker.answering():
+        budget.charge(0.2)
+        with within(engine) as connection:
+            connection.execute(text(SLEEP[database]))
+    assert breaker.state is BreakerState.CLOSED
+    with budget.limit(0.8), engine.connect() as connection:
+        assert connection.execute(of_server).scalar_one() == before
+        connection.execute(text(SLEEP[database].replace("10", "0.55")))
+    engine.dispose()
 
 
 def test_sqlite_connections_write_ahead_and_check_foreign_keys(sqlite_url: str) -> None:
