@@ -28,6 +28,7 @@ from app.sessions.transaction import Transaction, live
 VALID_FOR = timedelta(minutes=5)
 MANY = 10
 LONGEST_CHOICE = 500
+EVERYONE = "everyone"
 _SHOWN = 200
 
 
@@ -267,8 +268,10 @@ def _matched_by(targets: Targets) -> str:
     if targets.user_id is not None:
         return f"user_id:{targets.user_id}"
     if targets.matching is not None:
-        return targets.matching.to_text() or "state:live"
-    return "everyone"
+        text = targets.matching.to_text() or "state:live"
+        # A name that was searched for, then: `later` must not take it for all there are.
+        return f'"{text}"' if text == EVERYONE else text
+    return EVERYONE
 
 
 def _nothing(held_back: str | None, left_out: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from app.sessions.filter import FilterError, SessionFilter
-from app.sessions.freeze import LONGEST_CHOICE
+from app.sessions.freeze import EVERYONE, LONGEST_CHOICE
 from app.sessions.models import UserSession
 from app.sessions.receipt import Receipt
 from app.sessions.system import system
@@ -34,7 +34,7 @@ def _choice(matched_by: str) -> SessionFilter | None:
     """Read what `freeze` wrote; what was cut, or is of an older version, is no filter to go by."""
     if not matched_by or len(matched_by) >= LONGEST_CHOICE:
         return None
-    if matched_by == "everyone":
+    if matched_by == EVERYONE:
         return SessionFilter()
     name, _, user_id = matched_by.partition(":")
     if name == "user_id" and user_id.isdecimal():

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 
 from app.admin.words import is_done, receipt_verdict
 from app.columns import clock
+from app.people.models import User
 from app.sessions import revocation
 from app.sessions.later import later
 from app.sessions.models import Revocation
@@ -266,6 +267,21 @@ def test_of_one_user_and_of_everyone_it_is_offered_too(site: Site) -> None:
     assert "same choice" not in page, "one's own session was held back"
     start(site, "bob")
     assert "1 session matches the same choice now." in ada.get(everyone).text
+
+
+def test_somebody_named_everyone_is_not_everyone(site: Site) -> None:
+    with site.system.ledger.transaction() as tx:
+        named = update(User).where(User.name == "bob").values(name="everyone", name_key="everyone")
+        tx.connection.execute(named)
+    start(site, "alice", "everyone")
+    ada = site.signed_in("ada")
+    review = match(ada, "q=everyone")
+    assert "all that matched" in ada.get(review).text
+    ada.post(review, {"reason": "incident"})
+    assert "same choice" not in ada.get(review).text
+    start(site, "everyone")
+    assert "1 session matches the same choice now." in ada.get(review).text
+    assert len(site.live("alice")) == 1
 
 
 def test_a_choice_that_is_no_filter_offers_nothing(site: Site) -> None:
