@@ -13,12 +13,16 @@ from app.columns import AnyRow, clock
 from app.sessions import frozen
 from app.sessions.models import PendingPurge, Revocation, UserSession
 from app.sessions.store import DataKey
+from app.sessions.stores import budget
 from app.sessions.system import SessionSystem
 
 COUNTS = ("ended", "already_ended", "purged", "purge_pending", "present")
 """The five integers that the CLI prints."""
 
 _BATCH = 5000
+_LEAST = 0.3
+"""Seconds of a request's deadline with which a further batch is looked up: what was seen is still to be
+noted, and the receipt to be shown. The worker looks at all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,16 @@ def receipt(system: SessionSystem, revocation_id: int) -> Receipt | None:
 def read_back(system: SessionSystem, revocation_id: int) -> int:
     """Look again into the stores for what was ended, note what is still there, and return how many.
 
-    What is still there counts as not purged, so that the worker goes on. While a store is silent the
-    set is not read back: nobody has looked.
+    What is still there counts as not purged, so that the worker goes on. While a store is silent, or
+    where the request has too little time, the set is not read back: nobody has looked.
     """
     still: list[AnyRow] = []
     silent: set[str] = set()
+    late = False
     for batch in _ended_rows(system, revocation_id):
+        left = budget.remaining()
+        if late := left is not None and left < _LEAST:
+            break
         keys: dict[str, list[DataKey]] = {}
         for row in batch:
             keys.setdefault(row.store, []).append(DataKey(row.data_key))
@@ -135,6 +143,7 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
         still += [row for row in batch if DataKey(row.data_key) in found.get(row.store, {})]
         if silent:
             break
+    looked = not (silent or late)
     with system.ledger.transaction() as tx:
         for start in range(0, len(still), _BATCH):
             tx.purge_again([row.id for row in still[start : start + _BATCH]])
@@ -142,7 +151,7 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
             update(Revocation)
             .where(Revocation.id == revocation_id)
             .values(
-                present=None if silent else len(still), read_back_at=None if silent else clock()
+                present=len(still) if looked else None, read_back_at=clock() if looked else None
             )
         )
     return len(still)

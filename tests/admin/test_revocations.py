@@ -5,23 +5,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import select, update
 
+from app import create_app
 from app.admin.words import is_done, receipt_verdict
 from app.columns import clock
 from app.people.models import User
 from app.sessions import revocation
 from app.sessions.later import later
 from app.sessions.models import Revocation
-from app.sessions.receipt import Receipt
+from app.sessions.receipt import Receipt, receipt
+from app.sessions.stores import Stores, budget
 from tests import servers
 from tests.sessions.helpers import bring_back
 from tests.sessions.test_receipt import deaf
-from tests.sessions.test_revocation import start
-from tests.site import PASSWORD, Browser, Site, clock_moved
+from tests.sessions.test_revocation import CLI, commanding, start
+from tests.site import PASSWORD, Browser, Site, clock_moved, settings
 
 STEP_UP_AGE = 601
 AT = datetime(2026, 11, 20, 11, 4, tzinfo=UTC)
@@ -290,6 +293,33 @@ def test_a_choice_that_is_no_filter_offers_nothing(site: Site) -> None:
         for matched_by in ("", "user:" + "a" * 495, "reference:7k3m9q2xva", "user_id:x"):
             assert later(replace(DONE, matched_by=matched_by)) is None
         assert later(replace(DONE, matched_by="role:member")) is not None
+
+
+def test_a_look_that_does_not_fit_into_a_request_is_left_to_the_worker(
+    migrated_postgresql_url: str, valkey: servers.RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(create_app(settings(migrated_postgresql_url, valkey.url)))
+    references = start(site, "alice", "bob", "vera", "ops")
+    with commanding(site):
+        done = revocation.revoke(references, actor=CLI, reason="incident")
+    ada = site.signed_in("ada")
+    look = Stores.present
+
+    def slowly(*arguments: Any) -> Any:
+        budget.charge(0.3)
+        return look(*arguments)
+
+    monkeypatch.setattr("app.sessions.receipt._BATCH", 1)
+    monkeypatch.setattr(Stores, "present", slowly)
+    retry = f"/admin/revocations/{done.revocation_id}/purge"
+    assert ada.post(retry, form="/account/password").status_code == 303
+    with commanding(site):
+        revocation.resume(site.system)
+    counted = receipt(site.system, done.revocation_id)
+    site.close()
+    assert counted is not None
+    assert counted.read_back_at is not None
+    assert counted.read_back_at > (done.read_back_at or AT)
 
 
 def test_only_the_store_that_is_named_is_tried_again(
