@@ -23,6 +23,7 @@ from app.people.models import Permission
 from app.sessions.interface import SessionEnded, session
 from app.sessions.mapping import CSRF_KEY
 from app.sessions.store import StoreUnavailable
+from app.sessions.stores import budget
 from app.sessions.system import system
 from app.texts import gettext as _
 
@@ -174,8 +175,9 @@ def _answer_sign_out(signed_in: bool) -> ResponseReturnValue | None:
     """Lead an overtaken tab home; sign out also while the store, and with it the token, is not there."""
     try:
         # Looked up first, for a form without a token never gets as far as the missing data.
-        if signed_in and CSRF_KEY in session and _token_is_good():
-            return None
+        with budget.half():
+            if signed_in and CSRF_KEY in session and _token_is_good():
+                return None
     except StoreUnavailable:
         if not _is_from_here():
             raise

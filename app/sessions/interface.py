@@ -37,6 +37,7 @@ from app.sessions.mapping import CSRF_KEY, LazyMapping
 from app.sessions.models import EndReason
 from app.sessions.purge import discard, purge
 from app.sessions.store import DataKey, Saved, SessionError, StoreUnavailable, UnreadablePayload
+from app.sessions.stores import budget
 from app.sessions.system import SessionSystem, system_of
 from app.sessions.timeouts import first_ttl, touch_due
 from app.sessions.transaction import RowEnded
@@ -382,7 +383,8 @@ class RollcallSession(LazyMapping):
         assert self._row is not None
         assert self._data is not None
         try:
-            self._data.extend()
+            with budget.half():
+                self._data.extend()
         except StoreUnavailable as error:
             log.warning("touch_without_store store=%s", error.store)
         policy = self._system.policy

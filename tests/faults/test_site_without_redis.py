@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from app import create_app
 from app.auth.access import requires
 from app.people.models import Permission
 from app.sessions import upkeep
@@ -25,7 +26,7 @@ from tests.faults.answers import (
 )
 from tests.faults.proxy import Mode, Proxy
 from tests.servers import RedisServer, wait_until
-from tests.site import CHROME, Site, clock_moved
+from tests.site import CHROME, Site, clock_moved, settings
 
 
 @pytest.fixture
@@ -172,6 +173,32 @@ def test_a_revocation_denies_at_once_and_says_that_data_waits(
     counts = ops.get(f"{review}?format=json").json
     assert (counts["ended"], counts["purged"], counts["purge_pending"]) == (1, 1, 0)
     assert site.payload(row) is None
+
+
+def test_what_needs_no_redis_is_done_though_it_hangs(
+    migrated_postgresql_url: str, valkey: RedisServer
+) -> None:
+    """On a database that keeps the deadline, unlike SQLite: Redis may not use all of it."""
+    site = Site(create_app(settings(migrated_postgresql_url, valkey.url)))
+    bob, ada = Held.signed_in(site, "bob"), Held.signed_in(site, "ada")
+    Held.signed_in(site, "alice")
+    alice = f"/admin/users/{site.user_id('alice')}"
+    assert ada.get(f"{alice}/require").status_code == 200
+    seen = site.live("bob")[0].last_seen_at
+    with valkey.frozen():
+        set_breakers(site, "closed")
+        with clock_moved(120):
+            assert bob.get("/login").location == "/"
+        assert site.live("bob")[0].last_seen_at > seen
+        set_breakers(site, "closed")
+        required = ada.post(f"{alice}/require")
+        set_breakers(site, "closed")
+        form = {"csrf_token": bob.token}
+        ours = {"Sec-Fetch-Site": "same-origin"}
+        left = timed(lambda: bob.browser.client.post("/logout", data=form, headers=ours))
+    assert (required.location, left.location) == (alice, "/login?signed_out=1")
+    assert [site.live(name) for name in ("alice", "bob")] == [[], []]
+    site.close()
 
 
 unwritable = pytest.mark.parametrize("setting", ["min-replicas-to-write", "maxmemory"])

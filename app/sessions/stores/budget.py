@@ -7,7 +7,7 @@ Without a budget (the CLI, the worker) nothing is cut short.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from time import monotonic
 
@@ -107,6 +107,11 @@ def within(seconds: float) -> Iterator[None]:
         _budget.reset(token)
         if not outer.is_waiting:
             outer.charge(given - inner.left())
+
+
+def half() -> AbstractContextManager[None]:
+    """Hold the block to half of what is left: what follows needs its part too. None stays none."""
+    return within(0.5 * (remaining() or 0.0))
 
 
 def remaining() -> float | None:
