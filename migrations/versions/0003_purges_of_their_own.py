@@ -24,6 +24,9 @@ def upgrade() -> None:
         sa.Column("data_key", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("row_id", name=op.f("pk_pending_purges")),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        # No session ends between the look at what waits and the end of the column that says so.
+        op.execute("LOCK TABLE user_sessions IN SHARE ROW EXCLUSIVE MODE")
     op.execute(
         "INSERT INTO pending_purges (row_id, store, data_key) SELECT id, store, data_key"
         " FROM user_sessions WHERE ended_at IS NOT NULL AND purged_at IS NULL"

@@ -107,7 +107,9 @@ def _is_hung_up(connection: Any) -> bool:
         if connection.closed:
             return True
         file = connection.fileno()
-    elif isinstance(connection, MariaDbConnection) and connection._sock is not None:
+    elif isinstance(connection, MariaDbConnection):
+        if connection._sock is None:
+            return True
         file = connection._sock.fileno()
     else:
         return False
