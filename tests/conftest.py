@@ -317,3 +317,12 @@ def any_site(request: pytest.FixtureRequest, valkey: servers.RedisServer) -> Ite
     yield made
     made.close()
     skew.seconds = 0.0
+
+
+@pytest.fixture(params=DATABASES[1:])
+def shared_site(request: pytest.FixtureRequest, valkey: servers.RedisServer) -> Iterator[Site]:
+    """A site on each database in turn that many write at once."""
+    url = request.getfixturevalue(f"migrated_{request.param}_url")
+    made = Site(create_app(site_module.settings(url, valkey.url)))
+    yield made
+    made.close()

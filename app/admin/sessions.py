@@ -17,7 +17,7 @@ from app.filters import clock_time, duration, end_reason, role_name, store_name
 from app.listing import SESSION_COLUMNS, arguments, asked_format, json_list, session_record
 from app.people.models import Permission, Role
 from app.sessions import passive
-from app.sessions.changed import changed_since, newest_event
+from app.sessions.changed import Seen, changed_since, seen_now
 from app.sessions.facets import MOST_COUNTED, Counts, facets
 from app.sessions.filter import STATUSES, FilterError, SessionFilter
 from app.sessions.rows import SessionRow, get, value_names
@@ -55,7 +55,7 @@ def index() -> ResponseReturnValue:
         if asked == "csv":
             batches = _batches(where, after, view["sort"])
             return export_csv("sessions", SESSION_COLUMNS, batches, ids_matching(where))
-        since = newest_event()
+        since = seen_now()
         page = find(where, after=after, limit=int(view["rows"]), sort=view["sort"])
     except FilterError as error:
         return _refuse(error, query, asked)
@@ -68,16 +68,17 @@ def index() -> ResponseReturnValue:
 @requires(Permission.STAFF)
 @passive
 def changes() -> ResponseReturnValue:
-    """Say whether the list that a filter finds has changed since an event, and from which to ask on."""
+    """Say whether the list that a filter finds has changed since a moment, and from which to ask on."""
     query = arguments()
-    since = query.pop("since", "")
-    if not since.isdecimal() or len(since) > 18:
+    try:
+        since = Seen.from_text(query.pop("since", ""))
+    except ValueError:
         abort(400, _("This page of the list does not exist."))
     try:
-        changed, newest = changed_since(_read_filter(query), int(since))
+        changed, seen = changed_since(_read_filter(query), since)
     except FilterError as error:
         return _refuse(error, query, "json")
-    return jsonify(changed=changed, since=newest)
+    return jsonify(changed=changed, since=str(seen))
 
 
 def _read_filter(query: dict[str, Any]) -> SessionFilter:
@@ -104,7 +105,7 @@ def _said(view: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in view.items() if value != _VIEW.get(name, ("",))[0]}
 
 
-def _page(where: SessionFilter, page: SessionPage, view: dict[str, str], since: int) -> str:
+def _page(where: SessionFilter, page: SessionPage, view: dict[str, str], since: Seen) -> str:
     query: dict[str, Any] = where.to_query()
     narrowed = any(name != "state" for name in query)
     after = request.args.get("after")
@@ -128,7 +129,7 @@ def _page(where: SessionFilter, page: SessionPage, view: dict[str, str], since: 
         filtered=any(name in query for name in ("user", "ip", "reference")),
         after=after,
         link=link,
-        changes=url_for("admin.sessions.changes", **query, since=since),
+        changes=url_for("admin.sessions.changes", **query, since=str(since)),
         error=None,
         search=where.to_text(),
     )

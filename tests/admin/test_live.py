@@ -2,11 +2,13 @@
 
 from sqlalchemy import update
 
+from app.audit.models import Verb
 from app.audit.trail import Actor
-from app.sessions.changed import changed_since, newest_event
+from app.sessions.changed import Seen, changed_since, seen_now
 from app.sessions.filter import SessionFilter
-from app.sessions.models import UserSession
+from app.sessions.models import EndReason, UserSession
 from app.sessions.revocation import revoke
+from tests.processes.web import in_background
 from tests.sessions.test_revocation import commanding, start
 from tests.site import CHROME, Site, clock_moved
 
@@ -22,13 +24,13 @@ def test_a_list_changes_when_a_session_that_fits_begins_ends_or_changes_its_clie
         "ended": SessionFilter(state="ended"),
     }
     with commanding(any_site):
-        since = newest_event()
+        since = seen_now()
 
     def changed() -> set[str]:
         nonlocal since
         with commanding(any_site):
             found = {name: changed_since(where, since) for name, where in lists.items()}
-            since = newest_event()
+            since = seen_now()
         assert {newest for _changed, newest in found.values()} == {since}
         return {name for name, (changed, _newest) in found.items() if changed}
 
@@ -46,6 +48,27 @@ def test_a_list_changes_when_a_session_that_fits_begins_ends_or_changes_its_clie
     with commanding(any_site):
         revoke([vera], actor=Actor.cli("root"), reason="policy")
     assert changed() == {"live", "of vera", "ended"}
+
+
+def test_what_appears_after_events_with_higher_ids_is_not_missed(shared_site: Site) -> None:
+    (alice, _vera) = start(shared_site, "alice", "vera")
+    lists = {"live": SessionFilter(), "of vera": SessionFilter(user="vera")}
+
+    def changed() -> set[str]:
+        with commanding(shared_site):
+            found = {name: changed_since(where, seen[name]) for name, where in lists.items()}
+        seen.update({name: newest for name, (_changed, newest) in found.items()})
+        return {name for name, (changed, _newest) in found.items() if changed}
+
+    (row,) = [row for row in shared_site.rows() if row.reference == alice]
+    with shared_site.system.ledger.transaction() as tx:
+        tx.end([row.id], EndReason.REVOKED, Actor.cli("root"), Verb.REVOKED)
+        in_background(lambda: start(shared_site, "bob")).result(10)
+        with commanding(shared_site):
+            seen = dict.fromkeys(lists, Seen.from_text(str(seen_now())))
+        assert changed() == set(), "bob is on the page already, and alice is still"
+    assert changed() == {"live"}
+    assert changed() == set()
 
 
 def test_the_page_asks_from_its_own_moment_on_and_extends_nothing(site: Site) -> None:
@@ -72,6 +95,7 @@ def test_who_may_not_see_the_list_is_not_told_of_its_changes(site: Site) -> None
     asks = "/admin/sessions/changes?since=0"
     assert site.signed_in("alice").get(asks).status_code == 403
     vera = site.signed_in("vera")
-    for query in ("", "&store=tape", "&usr=alice", "&since=x"):
-        path = asks.replace("since=0", "") + query if query in ("", "&since=x") else asks + query
+    for query in ("", "&store=tape", "&usr=alice", "&since=x", "&since=9.4-5.7"):
+        given = asks if query and "since" not in query else asks.replace("since=0", "")
+        path = given + query
         assert vera.get(path).status_code == 400, path

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text, update
 
-from app import create_app
 from app.audit.trail import Actor
 from app.sessions import revocation
 from app.sessions.freeze import Frozen, Targets, freeze, review
@@ -17,10 +16,9 @@ from app.sessions.receipt import receipt, shown
 from app.sessions.revocation import confirm, resume, revoke
 from app.sessions.transaction import Transaction, live
 from tests.processes.web import in_background
-from tests.servers import RedisServer
 from tests.sessions.test_revocation import acting, alive, commanding, start
 from tests.sessions.test_upkeep import DAY, run
-from tests.site import Site, clock_moved, settings
+from tests.site import Site, clock_moved
 
 CLI = Actor.cli("root")
 
@@ -28,16 +26,6 @@ CLI = Actor.cli("root")
 def everyone(site: Site) -> Frozen:
     with commanding(site):
         return freeze(Targets(everyone=True), actor=CLI)
-
-
-@pytest.fixture(params=["postgresql", "mariadb"])
-def shared_site(request: pytest.FixtureRequest, valkey: RedisServer) -> Iterator[Site]:
-    """A site on each database in turn that many write at once."""
-    made = Site(
-        create_app(settings(request.getfixturevalue(f"migrated_{request.param}_url"), valkey.url))
-    )
-    yield made
-    made.close()
 
 
 @contextmanager
