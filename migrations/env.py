@@ -58,6 +58,7 @@ def _run() -> None:
             connection=connection,
             target_metadata=_metadata(),
             compare_type=True,
+            include_object=lambda item, *_: _sessions.is_on(item, connection.dialect.name),
             render_as_batch=connection.dialect.name == "sqlite",
             transaction_per_migration=True,
             render_item=_rendered,

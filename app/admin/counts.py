@@ -2,26 +2,29 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from app.audit.models import AuditEvent, Verb
 from app.columns import now
-from app.sessions.filter import SessionFilter
+from app.people.models import Role
+from app.sessions.filter import SessionFilter, seen_lately
 from app.sessions.flags import ANY, crowded_users
 from app.sessions.models import PendingPurge, Revocation, SessionSample, UserSession
-from app.sessions.sampling import BY_STORE, SAMPLE_EVERY
-from app.sessions.search import MOST_OF_USERS, count_of
+from app.sessions.sampling import SAMPLE_EVERY
+from app.sessions.search import MOST_OF_USERS, count_of, number_live
 from app.sessions.store import DataKey, StoreUnavailable
 from app.sessions.stores import budget
+from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.stores.facts import Facts, TellsFacts
 from app.sessions.system import system
 from app.sessions.transaction import live
 
 DAMAGED_DAYS = 30
-MOST_OVER_LIMIT = 100_000
+MOST_OVER_LIMIT = 50_000
 _WORKER_GRACE = 120.0
 _LOOK = 0.3
 """Seconds that a store may take to answer: what else a page needs must have its share of the deadline."""
@@ -39,7 +42,12 @@ _OVERDUE = select(func.count()).where(
     | (UserSession.absolute_expires_at < now(-_WORKER_GRACE)),
 )
 _WAITING = select(PendingPurge.store, func.count().label("rows")).group_by(PendingPurge.store)
-_STARTED_LATELY = select(func.count()).where(UserSession.started_at > now(-_HOUR))
+_BEGAN = UserSession.started_at > now(-_HOUR)
+# Each half is read from an index of its own.
+_STARTED_LATELY = select(
+    select(func.count()).where(UserSession.ended_at.is_(None), _BEGAN).scalar_subquery()
+    + select(func.count()).where(UserSession.ended_at > now(-_HOUR), _BEGAN).scalar_subquery()
+)
 _REVOKED_LATELY = select(func.count()).where(
     UserSession.ended_at > now(-_DAY), UserSession.end_reason == "revoked"
 )
@@ -101,13 +109,33 @@ class StoreAnswer:
 
 def live_counts() -> LiveCounts:
     """Count the live sessions; every configured store is there, with zero too."""
-    rows = system.ledger.read(BY_STORE)
-    by_store = dict.fromkeys(system.stores, 0) | {row.store: row.live for row in rows}
-    return LiveCounts(by_store, sum(int(row.active) for row in rows))
+    main = system.policy.of(Role.MEMBER).store
+    others = [name for name in system.stores if name != main]
+    store, elsewhere = UserSession.store, _none_of(sorted(system.stores))
+    numbers = [number_live(elsewhere), *(number_live(store == name) for name in others)]
+    asked = select(number_live(), number_live(seen_lately()), *numbers)
+    row = system.ledger.read(asked.execution_options(**PLANNED_ANEW))[0]
+    total, active, gone, *counted = (int(number) for number in row)
+    # Most are in one store: what is left is its number.
+    there = {main: total - gone - sum(counted), **dict(zip(others, counted, strict=True))}
+    by_store = {name: there[name] for name in system.stores}
+    if gone:
+        named = select(store, func.count().label("live")).where(live(), elsewhere).group_by(store)
+        by_store |= {row.store: row.live for row in system.ledger.read(named)}
+    return LiveCounts(by_store, active)
 
 
-def signed_in_users() -> int | None:
-    """Count the people behind the live sessions; None where these are over MOST_OF_USERS, as in the list."""
+def _none_of(names: list[str]) -> ColumnElement[bool]:
+    """Match stores that are not configured any more, as the stretches between names: an index has those."""
+    store = UserSession.store
+    between = [and_(store > one, store < next_) for one, next_ in pairwise(names)]
+    return or_(store < names[0], *between, store > names[-1])
+
+
+def signed_in_users(total: int) -> int | None:
+    """Count the people behind `total` live sessions; None if these are over MOST_OF_USERS, as in the list."""
+    if total > MOST_OF_USERS:
+        return None
     sessions, users = system.ledger.read(_USERS)[0]
     return int(users) if sessions <= MOST_OF_USERS else None
 

@@ -57,7 +57,7 @@ def show() -> ResponseReturnValue:
     """Show how things stand."""
     answers = counts.ask_stores()
     live = counts.live_counts()
-    users = counts.signed_in_users()
+    users = counts.signed_in_users(live.total)
     missing, overdue, flagged = counts.missing_data(), counts.overdue(), counts.flagged()
     started, revoked = counts.started_lately(), counts.revoked_lately()
     if asked_format() == "json":

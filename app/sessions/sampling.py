@@ -1,6 +1,6 @@
 """How many sessions each store has now, and the samples of it from which pages draw the past.
 
-`upkeep` takes a sample in its pass, `admin` counts with the same statement.
+`upkeep` takes a sample in its pass.
 """
 
 from datetime import timedelta
@@ -18,7 +18,7 @@ _EARLY = timedelta(seconds=15)
 """A pass that comes this little before its time samples too: the next one would come much later."""
 
 _ACTIVE = UserSession.last_seen_at > now(-ACTIVE_WITHIN.total_seconds())
-BY_STORE = (
+_BY_STORE = (
     select(
         UserSession.store,
         func.count().label("live"),
@@ -42,7 +42,7 @@ def sample(system: SessionSystem) -> bool:
     if system.ledger.read(_RECENT.limit(1)):
         return False
     counted = dict.fromkeys(system.stores.names, (0, 0))
-    counted |= {r.store: (r.live, int(r.active)) for r in system.ledger.read(BY_STORE)}
+    counted |= {r.store: (r.live, int(r.active)) for r in system.ledger.read(_BY_STORE)}
     with system.ledger.transaction() as tx:
         rows = [
             {"at": tx.now(), "store": name, "live": live, "active": active}

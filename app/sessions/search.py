@@ -14,13 +14,12 @@ from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, func, or_, select, tuple_
 
 from app.columns import AnyRow, clock, now
-from app.people.models import Role
 from app.sessions.filter import FilterError, SessionFilter, ends_soon, seen_lately
-from app.sessions.models import Cutoff, UserSession
+from app.sessions.models import UserSession
 from app.sessions.rows import ROWS, SessionRow, looked_up
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.system import system
-from app.sessions.transaction import after_cutoff
+from app.sessions.transaction import after_cutoff, cutoff_denies
 
 LONGEST_PAGE = 200
 SORTS = ("seen", "signed_in")
@@ -103,29 +102,32 @@ def count_of(where: SessionFilter) -> tuple[int, int | None, datetime]:
 
 
 def number_of(where: SessionFilter) -> ColumnElement[int]:
-    """Return, for a statement, how many sessions match.
-
-    All live ones, and all active ones, are counted as those without an end but for the few past a
-    deadline, which an index finds: comparing a million rows with the clock would take five times as long.
-    """
-    nearly_all = (None, system.policy.of(Role.MEMBER).store)
-    quick = where.status in (None, "active") and where.store in nearly_all
-    if where.state != "live" or not quick or set(where.to_query()) - {"store", "status"}:
+    """Return, for a statement, how many sessions match."""
+    quick = where.state == "live" and where.status in (None, "active")
+    if not quick or set(where.to_query()) - {"store", "status"}:
         return _counted(where.clause())
     of_store = [] if where.store is None else [UserSession.store == where.store]
     if where.status is None:
-        idle, absolute = UserSession.idle_expires_at, UserSession.absolute_expires_at
-        open_, past = of_store, or_(idle <= now(), absolute <= now())
-    else:
-        open_, past = [*of_store, seen_lately()], ends_soon()
-    open_ = [UserSession.ended_at.is_(None), *open_]
-    denied = _counted(and_(*open_, ~past, ~after_cutoff()))
-    there_is_a_cutoff = select(Cutoff.id).exists()
-    return (
-        _counted(and_(*open_))
-        - _counted(and_(*open_, past))
-        - case((there_is_a_cutoff, denied), else_=0)
-    )
+        return number_live(*of_store)
+    return _open_but(ends_soon(), *of_store, seen_lately())
+
+
+def number_live(*which: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return, for a statement, how many of such sessions are live.
+
+    They are counted as those without an end but for the few past a deadline, which an index finds:
+    comparing a million rows with the clock would take five times as long.
+    """
+    idle, absolute = UserSession.idle_expires_at, UserSession.absolute_expires_at
+    return _open_but(or_(idle <= now(), absolute <= now()), *which)
+
+
+def _open_but(few: ColumnElement[bool], *which: ColumnElement[bool]) -> ColumnElement[int]:
+    open_ = and_(UserSession.ended_at.is_(None), *which)
+    denied = _counted(and_(open_, ~few, ~after_cutoff()))
+    # A CASE and no condition: that would be looked at after PostgreSQL has started its workers.
+    denied_if_any = case((cutoff_denies(), denied), else_=0)
+    return _counted(open_) - _counted(and_(open_, few)) - denied_if_any
 
 
 def _counted(condition: ColumnElement[bool]) -> ScalarSelect[int]:

@@ -13,6 +13,7 @@ from app.admin import counts
 from app.sessions import upkeep
 from app.sessions.models import UserSession
 from tests.servers import RedisServer
+from tests.sessions.test_revocation import commanding, start
 from tests.site import Site, clock_moved
 
 
@@ -88,3 +89,16 @@ def test_the_last_actions_say_whom_a_revocation_hit(site: Site) -> None:
     (row,) = site.live("alice")
     ada.revoke(row.reference)
     assert "<td>1 session, by hand</td>" in ada.get("/admin/").text
+
+
+def test_sessions_of_a_store_that_is_configured_no_more_are_counted_under_its_name(
+    any_site: Site,
+) -> None:
+    start(any_site, "alice", "bob", "vera")
+    (bob,) = any_site.live("bob")
+    with any_site.system.ledger.transaction() as tx:
+        of_bob = update(UserSession).where(UserSession.id == bob.id)
+        tx.connection.execute(of_bob.values(store="tape"))
+    with commanding(any_site):
+        found = counts.live_counts()
+    assert found == counts.LiveCounts({"redis": 1, "sql": 1, "tape": 1}, active=3)

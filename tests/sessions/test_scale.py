@@ -1,20 +1,26 @@
 """With many sessions: what a list asks uses an index, and what ends many asks per batch, not per session."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import ColumnElement, delete, event, func, insert, select, text
 
 from app import create_app
+from app.admin import counts, reports
+from app.admin.ranges import read_range
 from app.audit.trail import Actor
+from app.columns import now
 from app.sessions import frozen, revocation, search, upkeep
 from app.sessions.filter import SessionFilter
 from app.sessions.freeze import Targets, freeze
-from app.sessions.models import Revocation, UserSession
+from app.sessions.models import Cutoff, Revocation, UserSession
 from app.sessions.revocation import confirm, revoke
+from app.sessions.stores.engines import PLANNED_ANEW
 from benchmarks.population import BRANCH, CLIENT, DESK, Population, populate
 from tests.servers import RedisServer, drop_postgresql_database, unique_name
 from tests.sessions.test_revocation import commanding, start
@@ -60,14 +66,14 @@ def many(
 
 
 @contextmanager
-def plans(site: Site) -> Iterator[list[str]]:
+def plans(site: Site, options: str = "COSTS") -> Iterator[list[str]]:
     """Collect PostgreSQL's plan of each statement of the block."""
     found: list[str] = []
 
     def explain(_c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if statement.startswith("SELECT"):
             with cursor.connection.cursor() as own:
-                own.execute(f"EXPLAIN {statement}", parameters, prepare=False)
+                own.execute(f"EXPLAIN ({options}) {statement}", parameters, prepare=False)
                 found.append("\n".join(row[0] for row in own.fetchall()))
 
     event.listen(site.system.ledger.engine, "before_cursor_execute", explain)
@@ -75,6 +81,13 @@ def plans(site: Site) -> Iterator[list[str]]:
         yield found
     finally:
         event.remove(site.system.ledger.engine, "before_cursor_execute", explain)
+
+
+def pages(found: list[str]) -> int:
+    """Return how many pages a statement read, as its plan says first."""
+    (plan,) = found
+    (buffers, *_) = re.findall(r"Buffers: shared (.*)", plan)
+    return sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", buffers))
 
 
 @contextmanager
@@ -126,7 +139,55 @@ def test_a_count_reads_no_table_of_sessions_from_end_to_end(
 def test_counting_all_that_are_live_reads_an_index_only(many: Site) -> None:
     with commanding(many), plans(many) as found:
         search.count_of(SessionFilter())
-    assert "Index Only Scan using ix_user_sessions_counted" in found[0]
+    assert re.search(r"Index Only Scan using \w+ on user_sessions user_sessions_1", found[0])
+    assert "ix_user_sessions_started_at" not in found[0].partition("InitPlan 4")[0]
+
+
+FEW = {
+    "of a store": [UserSession.store == "sql"],
+    "of a store, from one id on": [UserSession.store == "redis", UserSession.id > 6500],
+    "past the idle deadline": [UserSession.idle_expires_at <= now()],
+    "past the absolute deadline": [UserSession.absolute_expires_at <= now()],
+    "begun before a time": [UserSession.started_at <= now(-9 * 3600)],
+}
+
+
+@pytest.mark.parametrize("which", FEW.values(), ids=FEW)
+def test_few_of_the_live_ones_are_found_where_the_index_has_them(
+    many: Site, which: list[ColumnElement[bool]]
+) -> None:
+    """PostgreSQL names the index either way: how many pages it reads tells whether it began there."""
+    few = select(func.count()).where(UserSession.ended_at.is_(None), *which)
+    with plans(many, "ANALYZE, BUFFERS") as found:
+        many.system.ledger.read(few.execution_options(**PLANNED_ANEW))
+    assert "Index Only Scan" in found[0]
+    assert pages(found) < 8
+
+
+def test_a_cutoff_that_denies_nobody_any_more_costs_a_count_next_to_nothing(many: Site) -> None:
+    def read() -> int:
+        with commanding(many), plans(many, "ANALYZE, BUFFERS") as found:
+            assert search.count_of(SessionFilter())[0] == LIVE
+        return pages(found)
+
+    without = read()
+    with many.system.ledger.transaction() as tx:
+        tx.connection.execute(insert(Cutoff).values(id=1, at=tx.now() - timedelta(days=1)))
+    try:
+        assert read() < without + 10
+    finally:
+        with many.system.ledger.transaction() as tx:
+            tx.connection.execute(delete(Cutoff))
+
+
+def test_what_began_and_ended_of_late_is_counted_by_indexes_only(many: Site) -> None:
+    with commanding(many), plans(many) as found:
+        counts.started_lately()
+        counts.revoked_lately()
+        assert sum(reports.sign_ins_by_hour(read_range({"last": "24h"}, many.system.ledger.now())))
+    assert len(found) == 4
+    assert not [plan for plan in found if "Seq Scan" in plan or "Heap" in plan]
+    assert not [plan for plan in found if "Index Scan" in plan]
 
 
 def test_what_needs_a_look_is_counted_by_the_index_of_the_few_that_can(many: Site) -> None:
