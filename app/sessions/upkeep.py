@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, or_, select, update
 from app.audit.models import AuditEvent, Verb
 from app.audit.trail import Actor, Event
 from app.columns import AnyRow, clock, now
+from app.sessions.denied import end_denied
 from app.sessions.models import (
     EndReason,
     PendingPurge,
@@ -76,6 +77,8 @@ def run(
     """
     done = Pass()
     by = actor or Actor.system("worker")
+    # Before time ends them: they were denied, not unused.
+    end_denied(system)
     done.expired = expire(system, by)
     purge_ended(system, done)
     reconcile(system, by, done, look_again, walk)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, text, update
 
+from app.admin.counts import LiveCounts, live_counts
 from app.audit.trail import Actor
-from app.sessions import revocation
+from app.sessions import revocation, search
+from app.sessions.filter import SessionFilter
 from app.sessions.freeze import Frozen, Targets, freeze, review
-from app.sessions.models import Cutoff, Revocation, RevocationTarget
+from app.sessions.models import Cutoff, PendingPurge, Revocation, RevocationTarget
 from app.sessions.receipt import receipt, shown
 from app.sessions.revocation import confirm, resume, revoke
 from app.sessions.transaction import Transaction, live
@@ -141,6 +143,32 @@ def test_what_time_had_ended_before_the_freeze_is_not_called_revoked(any_site: S
     assert {row.reference: row.end_reason for row in any_site.rows()} == {
         alice: "idle_timeout", bob: "revoked",
     }  # fmt: skip
+
+
+def test_a_sign_in_that_was_on_its_way_is_denied_not_counted_and_ends_with_the_others(
+    any_site: Site,
+) -> None:
+    start(any_site, "alice")
+    with commanding(any_site):
+        done = revoke(everyone(any_site), actor=CLI, reason="incident", note="a leak", tell=True)
+    start(any_site, "vera")
+    with clock_moved(-60):
+        (bob,) = start(any_site, "bob")
+    with commanding(any_site):
+        assert [row.user for row in search.find(SessionFilter()).rows] == ["vera"]
+        assert search.count_of(SessionFilter())[0] == 1
+        assert search.count_of(SessionFilter(status="active", store="redis"))[0] == 0
+        assert live_counts() == LiveCounts({"redis": 0, "sql": 1}, active=1)
+    with clock_moved(3600):
+        run(any_site)
+    (row,) = [row for row in any_site.rows() if row.reference == bob]
+    assert (row.end_reason, row.reason_code, row.note, row.tell_user) == (
+        "revoked", "incident", "a leak", True,
+    )  # fmt: skip
+    assert row.revocation_id == done.revocation_id
+    assert any_site.events("session.revoked")[-1].reference == bob
+    assert [row.end_reason for row in any_site.rows() if row.name == "vera"] == ["idle_timeout"]
+    assert any_site.system.ledger.read(select(PendingPurge.row_id)) == []
 
 
 def test_of_two_revocations_of_everyone_the_first_ends_what_it_froze(
