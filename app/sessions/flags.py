@@ -87,7 +87,7 @@ FLAGS = (*OF_A_ROW, LIMIT, ANY)
 def flagged(flag: str) -> ColumnElement[bool]:
     """Return the predicate of a flag over user_sessions, to be used with that of live sessions."""
     if flag == LIMIT:
-        return UserSession.user_id.in_(crowded_users().with_only_columns(UserSession.user_id))
+        return UserSession.user_id.in_(select(crowded_users().subquery().c.user_id))
     wanted = list(OF_A_ROW.values()) if flag == ANY else [OF_A_ROW[flag]]
     return and_(UserSession.ended_at.is_(None), _MAY_HAVE_ONE, or_(*wanted))
 
@@ -96,7 +96,7 @@ def over_limit(user_ids: Sequence[int]) -> dict[int, int]:
     """Return those of the users who have more live sessions than their role allows, and how many."""
     if not user_ids:
         return {}
-    crowded = crowded_users().where(UserSession.user_id.in_(set(user_ids)))
+    crowded = crowded_users(UserSession.user_id.in_(set(user_ids)))
     return {row.user_id: row.sessions for row in system.ledger.read(crowded)}
 
 
@@ -115,15 +115,23 @@ def failed_just_before(user_id: int) -> int:
     return int(system.ledger.read(failed)[0][0])
 
 
-def crowded_users() -> Select[int, int]:
-    """Return the query for users with more live sessions than their role allows: a limit was lowered."""
+def crowded_users(*which: ColumnElement[bool]) -> Select[int, int]:
+    """Return the query for users with more live sessions than their role allows: a limit was lowered.
+
+    Whoever has no more than the lowest limit is left out before anybody's role is looked up.
+    """
     by_role = {role: rule.limit for role, rule in system.policy.by_role.items()}
-    limit = case(by_role, value=User.role, else_=1)
-    crowded = (
+    several = (
         select(UserSession.user_id, func.count().label("sessions"))
-        .join(User, User.id == UserSession.user_id)
-        .where(live())
-        .group_by(UserSession.user_id, User.role)
-        .having(func.count() > limit)
+        .where(live(), *which)
+        .group_by(UserSession.user_id)
+        .having(func.count() > min(by_role.values()))
+        .correlate(None)
+        .subquery()
     )
-    return crowded.correlate(None)
+    limit = case(by_role, value=User.role, else_=1)
+    return (
+        select(several.c.user_id, several.c.sessions)
+        .join(User, User.id == several.c.user_id)
+        .where(several.c.sessions > limit)
+    )
