@@ -13,8 +13,9 @@ from app.texts import gettext as _
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag of a session, short and with what was seen."""
+    """A flag of a session: its name in the filter, short words, and what was seen."""
 
+    name: str
     short: str
     seen: str
 
@@ -41,7 +42,7 @@ def overdue_flag(row: SessionRow, now: datetime) -> Flag | None:
         "Its deadline passed at %(time)s and no worker has recorded it: is the worker running?",
         time=clock_time(until),
     )
-    return Flag(_("Past its deadline"), seen)
+    return Flag("overdue", _("Past its deadline"), seen)
 
 
 def _of(row: SessionRow, sessions: int | None) -> list[Flag]:
@@ -54,14 +55,14 @@ def _say(flag: str, row: SessionRow) -> Flag:
         case "client":
             first, last = client_name(row.first_client), client_name(row.client)
             seen = _("It began with %(first)s and now has %(last)s.", first=first, last=last)
-            return Flag(_("Client changed"), seen)
+            return Flag(flag, _("Client changed"), seen)
         case "network":
             seen = _(
                 "It began at %(first)s and is now used from %(last)s, another network.",
                 first=row.first_ip,
                 last=row.ip,
             )
-            return Flag(_("Network changed"), seen)
+            return Flag(flag, _("Network changed"), seen)
         case "guessed":
             count = number(row.failed_before)
             minutes = number(flags.JUST_BEFORE / 60)
@@ -70,14 +71,14 @@ def _say(flag: str, row: SessionRow) -> Flag:
                 count=count,
                 minutes=minutes,
             )
-            return Flag(_("%(count)s failed before", count=count), seen)
+            return Flag(flag, _("%(count)s failed before", count=count), seen)
     assert row.missing_since is not None
     seen = _(
         "%(store)s did not have its data when the worker looked at %(time)s.",
         store=store_name(row.store),
         time=clock_time(row.missing_since),
     )
-    return Flag(_("Data missing"), seen)
+    return Flag(flag, _("Data missing"), seen)
 
 
 def _over_limit(row: SessionRow, sessions: int) -> Flag:
@@ -88,6 +89,5 @@ def _over_limit(row: SessionRow, sessions: int) -> Flag:
         sessions=number(sessions),
         limit=number(limit),
     )
-    return Flag(
-        _("%(count)s sessions of %(limit)s", count=number(sessions), limit=number(limit)), seen
-    )
+    short = _("%(count)s sessions of %(limit)s", count=number(sessions), limit=number(limit))
+    return Flag(flags.LIMIT, short, seen)

@@ -10,6 +10,7 @@ from app.sessions.clients import ip_key
 from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.models import Cutoff, UserSession
 from app.sessions.search import find
+from app.sessions.store import DataKey
 from tests.sessions.test_revocation import commanding, start
 from tests.site import CHROME, FIREFOX, Browser, Site, clock_moved
 
@@ -112,7 +113,21 @@ def test_what_its_store_has_lost_is_flagged_with_the_time_of_the_look(site: Site
         of = UserSession.user_id == site.user_id("alice")
         tx.connection.execute(update(UserSession).where(of).values(missing_since=clock()))
     assert flagged(site) == flagged(site, "lost") == ["alice"]
-    assert "Redis did not have its data when the worker looked at" in seen(site, "alice")
+    ada = site.signed_in("ada")
+    assert "Redis did not have its data when the worker looked at" in seen(site, "alice", ada)
+    assert "badge look" in ada.get("/admin/sessions?user=alice").text
+    (row,) = site.live("alice")
+    site.system.stores[row.store].delete([DataKey(row.data_key)])
+    listed = ada.get("/admin/sessions?user=alice").text
+    assert "status lost" in listed
+    assert "badge look" not in listed, "the status says it already"
+
+
+def test_several_flags_are_one_badge(site: Site) -> None:
+    move(site, site.signed_in("alice"), ip="192.0.2.10", user_agent=CHROME)
+    listed = site.signed_in("ada").get("/admin/sessions?user=alice").text
+    assert listed.count("badge look") == 1
+    assert "<span>Client changed · Network changed</span>" in listed
 
 
 def test_sessions_over_a_lowered_limit_are_flagged_with_both_numbers(
