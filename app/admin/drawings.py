@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from app.admin import reports
 from app.admin.charts import Chart, Column, Upright, chart
@@ -14,7 +14,6 @@ from app.sessions.system import system
 from app.texts import gettext as _
 
 _SHORT = timedelta(days=3)
-_MIDNIGHT = 24 * reports.HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def over_time(
 
 def _under(within: Range, begins: datetime) -> str:
     """Return what stands under a slot: the day at midnight, and in a short range round hours too."""
-    since_midnight = int(begins.timestamp()) % _MIDNIGHT
+    since_midnight = int(begins.timestamp()) % reports.DAY
     if not since_midnight:
         return day(begins)
     length = within.end - within.begin
@@ -81,6 +80,15 @@ def by_hour(sign_ins: Sequence[int]) -> Chart:
 
 def _hour(hour: int) -> dict[str, str]:
     return {"from": f"{hour:02}:00", "to": f"{(hour + 1) % 24:02}:00"}
+
+
+def by_day(sign_ins: Mapping[int, int | None]) -> Chart:
+    """Draw the sign-ins of each day, by its number."""
+    columns = []
+    for number, count in sign_ins.items():
+        name = day(datetime.fromtimestamp(number * reports.DAY, UTC))
+        columns.append(Column(name, name, (count,)))
+    return chart([_("Sign-ins")], columns)
 
 
 def ages(counts: Sequence[int]) -> Chart:

@@ -1,12 +1,15 @@
 """Users: the list, one user with sessions, and the changes that staff may make to a person."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import ColumnElement, Row, func, select
 
+from app.admin import drawings, reports
+from app.admin.charts import Chart
 from app.admin.forms import NewUserForm
 from app.admin.helpers import (
     BATCH,
@@ -27,6 +30,7 @@ from app.people.models import Permission, Role, User
 from app.people.names import name_key
 from app.sessions.models import UserSession
 from app.sessions.search import of_user
+from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
 from app.sessions.transaction import live
 from app.texts import gettext as _
@@ -34,6 +38,8 @@ from app.texts import gettext as _
 blueprint = Blueprint("users", __name__)
 
 _PER_PAGE = 50
+_DAYS = 30
+"""How many days of sign-ins the page of a user draws."""
 _COLUMNS = ("id", "name", "role", "active", "sessions", "last_seen_at", "created_at", "disabled_at")
 _SESSIONS = (
     select(func.count())
@@ -142,6 +148,7 @@ def show(user_id: int) -> ResponseReturnValue:
     me = person()
     targets = [row for row in live_rows if row.reference != me.reference]
     admin = user.role == Role.ADMIN
+    now = system.ledger.now()
     return render_template(
         "admin/users/detail.html",
         user=user,
@@ -157,8 +164,19 @@ def show(user_id: int) -> ResponseReturnValue:
         may_revoke=bool(targets)
         and me.may(Permission.REVOKE)
         and (not admin or me.may(Permission.ADMINISTER)),
-        now=system.ledger.now(),
+        sign_ins=_sign_ins(user_id, now),
+        days=_DAYS,
+        now=now,
     )
+
+
+def _sign_ins(user_id: int, now: datetime) -> Chart | None:
+    """Draw the last days' sign-ins; None where the database is too slow for it."""
+    today = int(now.timestamp()) // reports.DAY
+    try:
+        return drawings.by_day(reports.sign_ins_by_day(user_id, today - _DAYS + 1, today))
+    except StoreUnavailable:
+        return None
 
 
 def _verdict(user: Row[Any], sessions: int) -> str:

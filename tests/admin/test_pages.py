@@ -140,6 +140,14 @@ def test_who_may_end_none_of_the_rows_is_offered_no_button(site: Site) -> None:
     assert "Revoke the ticked" in ops.get("/admin/sessions").text
 
 
+def test_a_session_says_how_it_was_signed_in(site: Site) -> None:
+    site.signed_in("alice", ip="10.31.4.7")
+    (row,) = site.live("alice")
+    page = site.signed_in("vera").get(f"/admin/sessions/{row.reference}").text
+    how = "with the password, from 10.31.4.7, Firefox 140 on Linux"
+    assert f"<dt>How signed in</dt><dd>{how}</dd>" in page
+
+
 def test_the_timeline_says_a_cause_once(site: Site) -> None:
     site.signed_in("alice")
     site.signed_in("alice")
