@@ -161,6 +161,7 @@ status_name = Words(labels.STATUSES)
 verb_name = Words(labels.VERBS)
 limit_policy = Words(labels.LIMIT_POLICIES)
 actor_kind = Words(labels.ACTOR_KINDS)
+result_name = Words(labels.RESULTS)
 setting_group = Words(labels.SETTING_GROUPS)
 setting_source = Words(labels.SETTING_SOURCES)
 _refusal = Words(labels.REFUSALS)
@@ -241,6 +242,7 @@ def init_app(app: Flask) -> None:
         verb_name=verb_name,
         limit_policy=limit_policy,
         actor_kind=actor_kind,
+        result_name=result_name,
         setting_group=setting_group,
         setting_source=setting_source,
         why_ended=why_ended,

@@ -86,6 +86,14 @@ VERBS: Mapping[str, LazyString] = {
     "worker.alarm": _l("Worker alarm"),
 }
 
+RESULTS: Mapping[str, LazyString] = {
+    "ok": _l("done"),
+    "failed": _l("failed"),
+    "refused": _l("refused"),
+    "denied": _l("denied"),
+    "alarm": _l("alarm"),
+}
+
 ACTOR_KINDS: Mapping[str, LazyString] = {
     "user": _l("user"),
     "visitor": _l("visitor"),

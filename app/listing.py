@@ -1,10 +1,11 @@
-"""Serve a list as a page, as JSON or as CSV: the format asked for, and cells that are safe to open.
+"""Serve a list as a page, JSON, CSV or NDJSON: the format asked for, and cells that are safe to open.
 
 The views of lists use it, in `account` and `admin`.
 """
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,8 +18,9 @@ from app.sessions.store import StoreUnavailable
 from app.texts import gettext as _
 
 FORMATS = ("html", "json", "csv")
+NDJSON = "application/x-ndjson"
 MOST_ROWS = 100_000
-"""The most rows that one CSV export has; where it is cut, its last line says so."""
+"""The most rows that one export has; where it is cut, its last line says so."""
 
 Record = Mapping[str, object]
 
@@ -46,12 +48,17 @@ SESSION_COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def asked_format() -> str:
-    """Return the format that the request asks for; an unknown one is a 400 naming the others."""
+def asked_format(*more: str) -> str:
+    """Return the format that the request asks for: one of FORMATS, or of those that a list has more.
+
+    An unknown one is a 400 naming the others.
+    """
     asked = request.args.get("format")
     if asked is None:
         best = request.accept_mimetypes
         return "json" if best["application/json"] > best["text/html"] else "html"
+    if asked in more:
+        return asked
     if asked not in FORMATS:
         abort(400, _("The format “%(asked)s” is not known. Use json or csv.", asked=asked))
     return asked
@@ -86,10 +93,25 @@ def safe_cell(value: object) -> str:
     return "'" + text if text.startswith(_FORMULA) else text
 
 
+def ndjson_stream(name: str, batches: Iterable[Sequence[Record]]) -> Response:
+    """Return batches of rows as an attachment with a JSON object a line, sent while it is read.
+
+    The last line has an `error` instead if not all rows are there, for the reasons of `csv_stream`.
+    """
+    return _attachment(f"{name}.ndjson", stream_with_context(_objects(batches)), NDJSON)
+
+
+def _objects(batches: Iterable[Sequence[Record]]) -> Iterator[str]:
+    for rows, problem in _parts(batches):
+        objects = [*rows, {"error": problem}] if problem else rows
+        if objects:
+            yield "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)
+
+
 def csv_response(name: str, columns: Sequence[str], rows: Iterable[Record]) -> Response:
     """Return rows as a CSV attachment with a heading line."""
     body = _line(columns) + "".join(_line(row[column] for column in columns) for row in rows)
-    return _attachment(name, body)
+    return _attachment(f"{name}.csv", body)
 
 
 def csv_stream(name: str, columns: Sequence[str], batches: Iterable[Sequence[Record]]) -> Response:
@@ -97,30 +119,32 @@ def csv_stream(name: str, columns: Sequence[str], batches: Iterable[Sequence[Rec
 
     The last line says in words if it was cut at MOST_ROWS, or because a server stopped answering.
     """
-    return _attachment(name, stream_with_context(_lines(columns, batches)))
+    return _attachment(f"{name}.csv", stream_with_context(_lines(columns, batches)))
 
 
 def _lines(columns: Sequence[str], batches: Iterable[Sequence[Record]]) -> Iterator[str]:
-    sent = 0
     heading = _line(columns)
+    for rows, problem in _parts(batches):
+        lines = "".join(_line(row[column] for column in columns) for row in rows)
+        yield heading + lines + (_line([problem]) if problem else "")
+        heading = ""
+
+
+def _parts(batches: Iterable[Sequence[Record]]) -> Iterator[tuple[Sequence[Record], str]]:
+    """Yield the rows of an export, and with the last ones why they are not all, if so."""
+    sent = 0
     try:
         for batch in batches:
             rows = batch[: MOST_ROWS - sent]
-            if rows:
-                body = "".join(_line(row[column] for column in columns) for row in rows)
-                yield heading + body
-                heading = ""
             sent += len(rows)
             if len(rows) < len(batch):
                 most = number(MOST_ROWS)
-                yield _line(
-                    [_("Cut here: an export has at most %(most)s rows. Filter.", most=most)]
-                )
+                yield rows, _("Cut here: an export has at most %(most)s rows. Filter.", most=most)
                 return
+            if rows or not sent:
+                yield rows, ""
     except StoreUnavailable:
-        yield _line([_("Not complete: a server stopped answering. Export again.")])
-    if heading:
-        yield heading
+        yield (), _("Not complete: a server stopped answering. Export again.")
 
 
 def _line(values: Iterable[object]) -> str:
@@ -129,9 +153,9 @@ def _line(values: Iterable[object]) -> str:
     return out.getvalue()
 
 
-def _attachment(name: str, body: str | Iterator[str]) -> Response:
-    disposition = f'attachment; filename="{name}.csv"'
-    return Response(body, mimetype="text/csv", headers={"Content-Disposition": disposition})
+def _attachment(name: str, body: str | Iterator[str], mimetype: str = "text/csv") -> Response:
+    disposition = f'attachment; filename="{name}"'
+    return Response(body, mimetype=mimetype, headers={"Content-Disposition": disposition})
 
 
 def json_list(

@@ -7,7 +7,7 @@ from flask import Blueprint, abort, render_template, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
-from app.admin.helpers import BATCH, after_id, export_csv, record_export
+from app.admin.helpers import BATCH, after_id, export_csv, export_ndjson, record_export
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
 from app.listing import arguments, asked_format, json_list, record
@@ -27,10 +27,12 @@ _FILTERS = ("verb", "who", "whom", "reference")
 @requires(Permission.AUDIT)
 def index() -> ResponseReturnValue:
     """List events, newest first, by action, person or session; an export is an event itself."""
-    asked, query = asked_format(), arguments()
+    asked, query = asked_format("ndjson"), arguments()
     events, after = _EVENTS.where(*_where(query)), after_id()
     if asked == "csv":
         return export_csv("audit", _COLUMNS, _batches(events, after), events)
+    if asked == "ndjson":
+        return export_ndjson("audit", _batches(events, after), events)
     rows, following = _read(events, after, _PER_PAGE)
     if asked == "json":
         record_export("audit", "json", len(rows))

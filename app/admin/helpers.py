@@ -11,7 +11,7 @@ from werkzeug.exceptions import Forbidden
 from app.audit.models import Verb
 from app.audit.trail import Event
 from app.filters import number
-from app.listing import MOST_ROWS, Record, csv_stream
+from app.listing import MOST_ROWS, Record, csv_stream, ndjson_stream
 from app.sessions.interface import session
 from app.sessions.ledger import Principal
 from app.sessions.system import system
@@ -45,14 +45,26 @@ def after_id() -> int | None:
 def export_csv(
     noun: str, columns: Sequence[str], batches: Iterator[Sequence[Record]], count: Select[Any]
 ) -> Response:
-    """Serve all rows of a list as CSV, batch by batch; the trail knows of it before the first row leaves.
+    """Serve all rows of a list as CSV, batch by batch.
 
     `count` selects one column of the rows, for their number in the trail.
     """
+    return csv_stream(noun, columns, _recorded(noun, "csv", batches, count))
+
+
+def export_ndjson(noun: str, batches: Iterator[Sequence[Record]], count: Select[Any]) -> Response:
+    """Serve all rows of a list as `export_csv` does, as a JSON object a line."""
+    return ndjson_stream(noun, _recorded(noun, "ndjson", batches, count))
+
+
+def _recorded(
+    noun: str, form: str, batches: Iterator[Sequence[Record]], count: Select[Any]
+) -> Iterator[Sequence[Record]]:
+    """Write an export to the trail, which knows of it before the first row leaves."""
     first = next(batches, [])
     counted = select(func.count()).select_from(count.limit(MOST_ROWS).subquery())
-    record_export(noun, "csv", int(system.ledger.read(counted)[0][0]))
-    return csv_stream(noun, columns, chain([first], batches))
+    record_export(noun, form, int(system.ledger.read(counted)[0][0]))
+    return chain([first], batches)
 
 
 def record_export(noun: str, form: str, rows: int) -> None:

@@ -85,6 +85,29 @@ def test_a_csv_has_every_row_once(site: Site, noun: str) -> None:
     assert (details["list"], details["format"], details["rows"]) == (noun, "csv", len(rows))
 
 
+def test_the_trail_leaves_as_a_json_object_a_line_with_the_filters_of_the_page(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events(site, 700)
+    site.browser().sign_in("bob", "a wrong password")
+    ada = site.signed_in("ada")
+    response = ada.get("/admin/audit?format=ndjson&verb=session.sign_in_failed")
+    assert response.mimetype == "application/x-ndjson"
+    assert 'filename="audit.ndjson"' in response.headers["Content-Disposition"]
+    (failed,) = map(json.loads, response.text.splitlines())
+    assert (failed["target_name"], failed["result"]) == ("bob", "failed")
+    (event,) = site.events("data.exported")
+    details = json.loads(event.details)
+    assert (details["list"], details["format"], details["rows"]) == ("audit", "ndjson", 1)
+    rows = [json.loads(line) for line in ada.get("/admin/audit?format=ndjson").text.splitlines()]
+    assert len({row["id"] for row in rows}) == len(rows) == 703
+    monkeypatch.setattr("app.listing.MOST_ROWS", 2)
+    *kept, cut = map(json.loads, ada.get("/admin/audit?format=ndjson").text.splitlines())
+    assert len(kept) == 2
+    assert cut == {"error": "Cut here: an export has at most 2 rows. Filter."}
+    assert ada.get("/admin/users?format=ndjson").status_code == 400
+
+
 def test_a_csv_of_sessions_has_every_row_once(make_site: Callable[..., Site]) -> None:
     site = make_site(SESSION_LIMIT=300)
     start(site, *["alice"] * 250)

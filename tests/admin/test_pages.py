@@ -131,6 +131,16 @@ def test_the_trail_tells_its_details_in_words(site: Site) -> None:
     assert "why wrong" not in page
 
 
+def test_the_trail_names_the_result_and_the_request(site: Site) -> None:
+    site.browser().sign_in("bob", "a wrong password")
+    page = site.signed_in("ada").get("/admin/audit").text
+    (failed,) = site.events("session.sign_in_failed")
+    assert failed.request_id
+    assert f'<span class="mono" title="{failed.request_id}">{failed.request_id[:7]}…</span>' in page
+    assert '<td class="wide">failed</td>' in page
+    assert '<td class="wide">done</td>' in page
+
+
 def test_who_may_end_none_of_the_rows_is_offered_no_button(site: Site) -> None:
     site.signed_in("ada")
     ops = site.signed_in("ops")
