@@ -147,6 +147,37 @@ def end_one(reference: str) -> ResponseReturnValue:
     return redirect(url_for("account.sessions"), 303)
 
 
+@blueprint.get("/account/sessions/<reference>/not-mine")
+@requires(Permission.OWN)
+def confirm_not_mine(reference: str) -> ResponseReturnValue:
+    """Say what follows where one does not recognise a session; the password comes first."""
+    require_step_up()
+    return render_template("account/not_mine.html", row=_other_of_mine(reference))
+
+
+@blueprint.post("/account/sessions/<reference>/not-mine")
+@requires(Permission.OWN)
+def not_mine(reference: str) -> ResponseReturnValue:
+    """End a session that one does not recognise, and lead on to a new password."""
+    require_step_up()
+    row = _other_of_mine(reference)
+    try:
+        end_own_session(row.reference)
+    except ChangeRefused:
+        flash(_("That session had ended already. Now change your password."), "warning")
+    else:
+        flash(_("That session is signed out. Now change your password."))
+    return redirect(url_for("account.password"), 303)
+
+
+def _other_of_mine(reference: str) -> SessionRow:
+    """Return one's own other session, ended or not; any other reference is a 404 (ASVS 7.5.2)."""
+    row = get(reference)
+    if row is None or row.user_id != current_user.user_id or reference == current_user.reference:
+        abort(404)
+    return row
+
+
 def _flash_ended(count: int) -> None:
     flash(
         ngettext(
