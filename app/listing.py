@@ -6,18 +6,19 @@ The views of lists use it, in `account` and `admin`.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from flask import Response, abort, jsonify, request, stream_with_context
+from werkzeug.datastructures import MultiDict
 
 from app.filters import iso, number
 from app.sessions.rows import SessionRow
 from app.sessions.store import StoreUnavailable
 from app.texts import gettext as _
 
-FORMATS = ("html", "json", "csv")
+_FORMATS = ("json", "csv")
 NDJSON = "application/x-ndjson"
 MOST_ROWS = 100_000
 """The most rows that one export has; where it is cut, its last line says so."""
@@ -48,30 +49,37 @@ SESSION_COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def asked_format(*more: str) -> str:
-    """Return the format that the request asks for: one of FORMATS, or of those that a list has more.
+def asked_format(*served: str) -> str:
+    """Return the format that the request asks for: html, or one of `served`, by default json and csv.
 
-    An unknown one is a 400 naming the others.
+    One that is not known is a 400 naming the others, and so is one that this page does not have.
     """
+    served = served or _FORMATS
     asked = request.args.get("format")
     if asked is None:
         best = request.accept_mimetypes
-        return "json" if best["application/json"] > best["text/html"] else "html"
-    if asked in more:
-        return asked
-    if asked not in FORMATS:
+        wanted = best["application/json"] > best["text/html"]
+        return "json" if wanted and "json" in served else "html"
+    if asked not in ("html", *_FORMATS, *served):
         abort(400, _("The format “%(asked)s” is not known. Use json or csv.", asked=asked))
+    if asked not in ("html", *served):
+        abort(400, _("There is no %(format)s of this page.", format=asked.upper()))
     return asked
 
 
 def arguments() -> dict[str, Any]:
-    """Return the query's filters: all that is not empty and does not say format or page.
+    """Return the query's filters: all that is not empty and does not say format or page."""
+    return each_once(request.args, ("format", "after"))
+
+
+def each_once(pairs: MultiDict[str, str], leave: Container[str]) -> dict[str, Any]:
+    """Return what is not empty, but for the names to `leave` out.
 
     One that stands there twice is a 400: to go by the first would be to ignore the second.
     """
     given: dict[str, Any] = {}
-    for name, value in request.args.items(multi=True):
-        if not value or name in ("format", "after"):
+    for name, value in pairs.items(multi=True):
+        if not value or name in leave:
             continue
         if name in given:
             abort(400, _("“%(token)s:” stands there twice.", token=name))

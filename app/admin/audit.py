@@ -27,7 +27,7 @@ _FILTERS = ("verb", "who", "whom", "reference")
 @requires(Permission.AUDIT)
 def index() -> ResponseReturnValue:
     """List events, newest first, by action, person or session; an export is an event itself."""
-    asked, query = asked_format("ndjson"), arguments()
+    asked, query = asked_format("json", "csv", "ndjson"), arguments()
     events, after = _EVENTS.where(*_where(query)), after_id()
     if asked == "csv":
         return export_csv("audit", _COLUMNS, _batches(events, after), events)

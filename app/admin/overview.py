@@ -60,7 +60,7 @@ def show() -> ResponseReturnValue:
     users = counts.signed_in_users(live.total)
     missing, overdue, flagged = counts.missing_data(), counts.overdue(), counts.flagged()
     started, revoked = counts.started_lately(), counts.revoked_lately()
-    if asked_format() == "json":
+    if asked_format("json") == "json":
         return jsonify(
             live=live.by_store,
             active=live.active,

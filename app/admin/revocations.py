@@ -13,7 +13,7 @@ from app.admin.words import is_done, receipt_verdict
 from app.auth.access import require_step_up, requires, step_up_is_fresh
 from app.auth.forms import safe_next
 from app.filters import iso, store_name
-from app.listing import asked_format, json_list, record, refuse_filters
+from app.listing import asked_format, each_once, json_list, record, refuse_filters
 from app.people.models import Permission
 from app.sessions import freeze as freezing
 from app.sessions import revocation
@@ -109,8 +109,7 @@ def _targets() -> Targets:
     """Read what was chosen: all that match a filter, all of a user, or the ticked references."""
     form = request.form
     if form.get("all_matching"):
-        source = request.args or form
-        query = {k: v for k, v in source.items() if v and k not in _NO_FILTERS}
+        query = each_once(request.args or form, _NO_FILTERS)
         return Targets(matching=SessionFilter.from_query(query))
     if user := form.get("user"):
         if not user.isdecimal() or len(user) > 18:
@@ -126,6 +125,7 @@ def show(revocation_id: int) -> ResponseReturnValue:
     done = receipt(system, revocation_id)
     if done is not None:
         return _receipt_page(done)
+    asked_format("html")
     review = _review(revocation_id)
     if review.needs_step_up and not review.stale:
         require_step_up(_here())
@@ -217,7 +217,7 @@ def _review_page(review: Review, form: RevocationForm) -> str:
 
 
 def _receipt_page(done: Receipt) -> ResponseReturnValue:
-    if asked_format() == "json":
+    if asked_format("json") == "json":
         body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
         more = {"read_back_at": iso(done.read_back_at), "done": is_done(done)}
         return jsonify(body | done.counts() | more | {"waiting": done.waiting})

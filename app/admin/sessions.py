@@ -219,7 +219,7 @@ def show(reference: str) -> ResponseReturnValue:
     row = get(reference)
     if row is None:
         abort(404, _("No session has the reference %(reference)s.", reference=reference[:20]))
-    if asked_format() == "json":
+    if asked_format("json") == "json":
         return jsonify(session_record(row))
     now = system.ledger.now()
     me = person()

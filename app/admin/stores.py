@@ -29,7 +29,7 @@ _COUNTED = ("name", "reachable", "milliseconds", "live", "missing", "waiting", "
 _COLUMNS = (*_COUNTED, *_OF_FACTS, "unsafe")
 _SHOWN = 50
 _LOOK = 0.5
-"""Seconds of the request's deadline that comparing may take: the page must still be made."""
+"""Seconds of the request's deadline that asking the stores may take: the page must still be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,10 @@ class StoreState:
 def index() -> ResponseReturnValue:
     """Show each configured store."""
     refuse_filters()
+    asked, now = asked_format(), system.ledger.now()
     states = _states()
     waiting = sum(state.waiting for state in states)
-    match asked_format():
+    match asked:
         case "json":
             return jsonify(stores=[state.record() for state in states])
         case "csv":
@@ -85,7 +86,7 @@ def index() -> ResponseReturnValue:
             stores_sentence(states), sentence(purge_check(waiting).text), _settings(warnings)
         ),
         damaged_days=counts.DAMAGED_DAYS,
-        now=system.ledger.now(),
+        now=now,
     )
 
 
@@ -93,6 +94,9 @@ def _states() -> list[StoreState]:
     """Ask the stores last: what they take of the deadline, the ledger no longer needs."""
     live, waiting = counts.live_counts().by_store, counts.purges_waiting()
     missing, damaged = counts.missing_by_store(), counts.damaged_by_store()
+    with budget.within(_LOOK):
+        answers = counts.ask_stores()
+        facts = {each.name: counts.ask_facts(each.name) for each in answers if each.reachable}
     return [
         StoreState(
             name=answer.name,
@@ -103,9 +107,9 @@ def _states() -> list[StoreState]:
             waiting=waiting.get(answer.name, 0),
             damaged=damaged.get(answer.name, 0),
             roles=[r for r, rule in system.policy.by_role.items() if rule.store == answer.name],
-            facts=counts.ask_facts(answer.name) if answer.reachable else None,
+            facts=facts.get(answer.name),
         )
-        for answer in counts.ask_stores()
+        for answer in answers
     ]
 
 
@@ -125,6 +129,7 @@ def _settings(warnings: int) -> str:
 def show_drift(store: str) -> ResponseReturnValue:
     """Show where a store and the ledger differ, and what would be done about it; nothing is changed."""
     _check(store)
+    asked, now = asked_format("json"), system.ledger.now()
     after = _after(request.args.get("after"))
     try:
         with budget.within(_LOOK):
@@ -133,8 +138,7 @@ def show_drift(store: str) -> ResponseReturnValue:
         if error.store != store:
             raise
         found = None
-    asked = asked_format()
-    if asked != "html":
+    if asked == "json":
         return _drift_json(store, found)
     return render_template(
         "admin/stores/drift.html",
@@ -143,7 +147,7 @@ def show_drift(store: str) -> ResponseReturnValue:
         after=after,
         shown=_SHOWN,
         may_settle=person().may(Permission.REVOKE),
-        now=system.ledger.now(),
+        now=now,
     )
 
 
@@ -167,8 +171,9 @@ def _drift_json(store: str, found: drift.Drift | None) -> ResponseReturnValue:
 def settle(store: str) -> ResponseReturnValue:
     """Do what was shown to those sessions that were shown, and are still as they were."""
     _check(store)
-    require_step_up()
     after = _after(request.form.get("after"))
+    here = url_for("admin.stores.show_drift", store=store, after=after or None)
+    require_step_up(here)
     try:
         with budget.within(_LOOK):
             done = drift.settle(
@@ -180,7 +185,7 @@ def settle(store: str) -> ResponseReturnValue:
         flash(_("%(store)s did not answer: nothing was done.", store=store_name(store)), "warning")
     else:
         flash(_told(done), "warning" if done.pending or done.noted else "message")
-    return redirect(url_for("admin.stores.show_drift", store=store, after=after or None), 303)
+    return redirect(here, 303)
 
 
 def _told(done: Settled) -> str:

@@ -142,7 +142,7 @@ def _get(user_id: int) -> Row[Any]:
 def show(user_id: int) -> ResponseReturnValue:
     """Show one user: sessions, facts, and what may be changed by whoever looks."""
     user = _get(user_id)
-    if asked_format() == "json":
+    if asked_format("json") == "json":
         return jsonify(record(user, _COLUMNS))
     live_rows, ended = of_user(user_id)
     me = person()

@@ -113,6 +113,27 @@ def test_no_list_ignores_what_it_is_asked(site: Site) -> None:
         "/account/sessions?state=ended",
     ):
         assert ada.get(path).status_code == 400, path
+    twice = {"all_matching": "1", "user": ["alice", "bob"]}
+    assert ada.post("/admin/revocations", twice, form="/admin/sessions").status_code == 400
+
+
+def test_a_page_that_is_no_list_says_that_it_has_no_csv(site: Site) -> None:
+    site.signed_in("alice")
+    ada = site.signed_in("ada")
+    (row,) = site.live("alice")
+    frozen = ada.post("/admin/revocations", {"reference": row.reference}, form="/admin/sessions")
+    for path in (
+        "/admin/",
+        f"/admin/sessions/{row.reference}",
+        f"/admin/users/{row.user_id}",
+        "/admin/stores/redis/drift",
+        frozen.location,
+    ):
+        refused = ada.get(f"{path}?format=csv")
+        assert refused.status_code == 400, path
+        assert "There is no CSV of this page." in refused.text, path
+        told = ada.get(f"{path}?format=json").status_code
+        assert told == (400 if path == frozen.location else 200), path
 
 
 def test_the_page_about_a_bad_filter_leads_back_to_the_whole_list(site: Site) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from app.admin import counts
 from app.sessions.models import UserSession
 from tests.servers import RedisServer
 from tests.sessions.test_revocation import start
@@ -48,6 +49,22 @@ def test_a_silent_store_is_named_and_the_page_goes_on(site: Site, valkey: RedisS
     posted = ops.post(DRIFT, form="/account/sessions")
     assert posted.status_code == 303
     assert "Redis did not answer: nothing was done." in ops.get("/admin/stores").text
+
+
+def test_stores_that_take_the_whole_deadline_are_named(
+    make_site: Callable[..., Site],
+    migrated_postgresql_url: str,
+    valkey: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counts, "_LOOK", 1.0)  # one store takes what three may
+    site = make_site(DATABASE_URL=migrated_postgresql_url)
+    ops = site.signed_in("ops")
+    with valkey.frozen():
+        page = ops.get("/admin/stores")
+    assert page.status_code == 200
+    assert "Redis, SQL did not answer." in page.text
+    assert "get an error page wherever their data is needed" in page.text
 
 
 def test_a_look_changes_nothing_and_says_what_would_happen(
@@ -130,4 +147,6 @@ def test_the_password_is_asked_again_first(site: Site) -> None:
     ops = site.signed_in("ops")
     with clock_moved(601):
         answer = ops.post(DRIFT, form="/account/sessions")
+        later = ops.post(DRIFT, {"after": "7"}, form="/account/sessions")
     assert answer.location == f"/reauth?next={DRIFT}"
+    assert later.location == f"/reauth?next={DRIFT}?after%3D7"
