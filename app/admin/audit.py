@@ -5,13 +5,14 @@ from typing import Any
 
 from flask import Blueprint, abort, render_template, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, select
 
 from app.admin.helpers import BATCH, after_id, export_csv, export_ndjson, record_export
 from app.audit.models import AuditEvent, Verb
 from app.auth.access import requires
 from app.listing import arguments, asked_format, json_list, record
 from app.people.models import Permission
+from app.people.names import is_named
 from app.sessions.system import system
 from app.texts import gettext as _
 
@@ -75,9 +76,9 @@ def _where(query: dict[str, Any]) -> list[ColumnElement[bool]]:
             abort(400, _("There is no action “%(verb)s”.", verb=verb))
         where.append(AuditEvent.verb == verb)
     if who := query.get("who"):
-        where.append(func.lower(AuditEvent.actor_name) == who.lower())
+        where.append(is_named(AuditEvent.actor_name, who))
     if whom := query.get("whom"):
-        where.append(func.lower(AuditEvent.target_name) == whom.lower())
+        where.append(is_named(AuditEvent.target_name, whom))
     if reference := query.get("reference"):
-        where.append(AuditEvent.reference == reference)
+        where.append(AuditEvent.reference == reference.strip().casefold())
     return where

@@ -2,8 +2,12 @@
 
 import re
 import unicodedata
+from typing import Any
 
-from app.people.models import NAME_LENGTH
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.people.models import NAME_LENGTH, User
 from app.texts import gettext as _
 
 _ALLOWED = re.compile(r"[\w][\w.@+-]*")
@@ -16,6 +20,12 @@ class BadName(ValueError):
 def name_key(name: str) -> str:
     """Return the form under which names are compared: compatibility-normalised, without case."""
     return unicodedata.normalize("NFKC", name).strip().casefold()[: NAME_LENGTH * 2]
+
+
+def is_named(kept: InstrumentedAttribute[Any], name: str) -> ColumnElement[bool]:
+    """Match a name that was kept by value: of a user in any spelling of the key, else without case."""
+    users = select(User.name).where(User.name_key == name_key(name)).scalar_subquery()
+    return or_(kept == users, func.lower(kept) == name.strip().lower())
 
 
 def check_name(name: str) -> str:

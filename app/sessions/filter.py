@@ -12,12 +12,12 @@ from ipaddress import ip_network
 from typing import Any, Self
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, and_, case, exists, func, null, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, null, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.columns import now
 from app.people.models import Role, User
-from app.people.names import name_key
+from app.people.names import is_named, name_key
 from app.sessions.clients import ip_key
 from app.sessions.flags import FLAGS, flagged
 from app.sessions.handles import REFERENCE_LENGTH
@@ -294,7 +294,7 @@ _CLAUSES: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "age": partial(_passed, UserSession.started_at),
     "ended": partial(_passed, UserSession.ended_at),
     "reason": lambda code: or_(UserSession.end_reason == code, UserSession.reason_code == code),
-    "by": lambda name: func.lower(UserSession.ended_by) == name.lower(),
+    "by": partial(is_named, UserSession.ended_by),
     "flag": flagged,
     "q": _words,
 }

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, update
 
+from app.audit.models import AuditEvent
 from app.audit.trail import Actor
 from app.columns import clock
+from app.people.models import User
 from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.freeze import Targets, freeze
-from app.sessions.models import Cutoff, RevocationTarget
+from app.sessions.models import Cutoff, RevocationTarget, UserSession
 from app.sessions.revocation import revoke
 from app.sessions.rows import get
 from app.sessions.search import SORTS, find, ids_matching, of_user
@@ -94,6 +97,23 @@ def names(site: Site, **query: str) -> list[str]:
 )
 def test_a_filter_finds_what_it_says(crowd: Site, query: dict[str, str], found: list[str]) -> None:
     assert names(crowd, **query) == found
+
+
+def test_a_name_is_found_without_case_in_any_script(crowd: Site) -> None:
+    with crowd.system.ledger.transaction() as tx:
+        named = update(User).where(User.name == "bob").values(name="Zoë", name_key="zoë")
+        tx.connection.execute(named)
+        ended = UserSession.ended_at.is_not(None)
+        tx.connection.execute(update(UserSession).where(ended).values(ended_by="Zoë"))
+        tx.connection.execute(update(AuditEvent).values(actor_name="Zoë", target_name="Zoë"))
+    assert names(crowd, by="ZOË") == ["Zoë"]
+    reference = crowd.live("alice")[0].reference
+    ada = crowd.signed_in("ada")
+    for query in ("who=ZOË", "whom=ZOE\u0308", f"who=zoë&reference={reference.upper()}"):
+        body: Any = ada.get(f"/admin/audit?format=json&{query}").json
+        assert body["events"], query
+    body = ada.get("/admin/audit?format=json&who=zo").json
+    assert body["events"] == []
 
 
 def test_a_session_is_found_by_its_reference(crowd: Site) -> None:
