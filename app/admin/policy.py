@@ -54,7 +54,7 @@ def show() -> ResponseReturnValue:
         case "json":
             return jsonify(policy=_by_role(), settings=[row.record() for row in rows])
         case "csv":
-            return csv_response("policy", _COLUMNS, [row.record() for row in rows])
+            return csv_response("policy", _COLUMNS, [*_rules(), *(row.record() for row in rows)])
     return render_template(
         "admin/policy.html",
         verdict=_verdict(sum(bool(row.unsafe) for row in rows)),
@@ -76,13 +76,24 @@ def _by_role() -> list[dict[str, object]]:
     return [
         {
             "role": role,
-            "idle_seconds": rule.idle.total_seconds(),
-            "absolute_seconds": rule.absolute.total_seconds(),
+            "idle_seconds": int(rule.idle.total_seconds()),
+            "absolute_seconds": int(rule.absolute.total_seconds()),
             "limit": rule.limit,
             "at_limit": rule.at_limit.value,
             "store": rule.store,
         }
         for role, rule in system.policy.by_role.items()
+    ]
+
+
+def _rules() -> list[dict[str, object]]:
+    """Return the table by role as rows of the settings' table: `member.idle_seconds`."""
+    return [
+        dict.fromkeys(_COLUMNS)
+        | {"group": "by_role", "name": f"{rule['role']}.{name}", "value": value}
+        for rule in _by_role()
+        for name, value in rule.items()
+        if name != "role"
     ]
 
 

@@ -173,8 +173,13 @@ def _ranked_clients(clients: dict[str, int], live: int | None) -> list[Ranked]:
         Ranked(client_name(name), count, url_for("admin.sessions.index", client=name))
         for name, count in clients.items()
     ]
-    others = (live or 0) - sum(clients.values())
-    return [*rows, Ranked(_("all others"), others)] if others > 0 else rows
+    others = _others(clients, live)
+    return [*rows, Ranked(_("all others"), others)] if others else rows
+
+
+def _others(clients: dict[str, int], live: int | None) -> int:
+    """Return how many sessions have a client that is not among those with the most."""
+    return max(0, (live or 0) - sum(clients.values()))
 
 
 def _json(within: Range, found: Reports) -> dict[str, Any]:
@@ -189,7 +194,15 @@ def _json(within: Range, found: Reports) -> dict[str, Any]:
         "age": ages and _bars(ages, "absolute"),
         "idle": idle and _bars(idle, "idle"),
         "clients": found.clients,
+        "other_clients": _other_clients(found),
     }
+
+
+def _other_clients(found: Reports) -> int | None:
+    """Return how many sessions `clients` leaves out; None if that was not counted."""
+    if found.clients is None or found.ages_and_idle is None:
+        return None
+    return _others(found.clients, sum(found.ages_and_idle[0]))
 
 
 def _samples(by_slot: dict[int, list[AnyRow]]) -> list[dict[str, object]]:
@@ -216,6 +229,7 @@ def _records(found: Reports) -> list[dict[str, object]]:
         ]
 
     ages, idle = found.ages_and_idle or ([], [])
+    others = _other_clients(found)
     histograms = {"age": _bars(ages, "absolute"), "idle": _bars(idle, "idle")}
     return [
         *(
@@ -231,6 +245,7 @@ def _records(found: Reports) -> list[dict[str, object]]:
             for each in rows(figure, ((f"{b['from_seconds']} s", b["sessions"]) for b in bars))
         ),
         *rows("clients", (found.clients or {}).items()),
+        *rows("other_clients", [] if others is None else [(None, others)]),
     ]
 
 

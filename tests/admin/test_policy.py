@@ -47,6 +47,9 @@ def test_each_setting_is_shown_with_its_value_and_its_source(
         for row in csv.DictReader(io.StringIO(vera.get("/admin/policy?format=csv").text))
     }
     assert rows["STEP_UP_AGE"]["unsafe"].startswith("More than an hour")
+    by_role = rows["admin.idle_seconds"]
+    assert (by_role["group"], by_role["value"]) == ("by_role", "600")
+    assert rows["member.store"]["value"] == "redis"
 
 
 def test_no_secret_is_shown_in_any_form(make_site: Callable[..., Site]) -> None:

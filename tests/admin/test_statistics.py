@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from app.admin import charts
+from app.admin import charts, reports
 from app.admin.charts import Column, Upright
 from app.admin.ranges import BadRange, Range, read_range
 from app.audit.trail import Actor
@@ -19,7 +19,7 @@ from app.sessions import sampling, upkeep
 from app.sessions.models import SessionSample
 from app.sessions.revocation import revoke
 from tests.sessions.test_revocation import commanding, start
-from tests.site import Browser, Site, clock_moved
+from tests.site import CHROME, Browser, Site, clock_moved
 
 pytestmark = pytest.mark.admin
 
@@ -222,6 +222,20 @@ def test_the_worker_samples_every_five_minutes_and_forgets_with_the_history(site
     with clock_moved(90 * 24 * HOUR + 10):
         sampling.forget_samples(site.system)
     assert len(samples(site)) == 2
+
+
+def test_clients_that_are_not_named_are_counted_in_every_form(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_MOST_CLIENTS", 1)
+    for name in ("alice", "bob"):
+        site.signed_in(name, CHROME)
+    ada = site.signed_in("ada")
+    assert "all others" in ada.get("/admin/statistics").text
+    body: Any = ada.get("/admin/statistics?format=json").json
+    assert (body["clients"], body["other_clients"]) == ({"Chrome 149 on Windows": 2}, 1)
+    lines = list(csv.DictReader(io.StringIO(ada.get("/admin/statistics?format=csv").text)))
+    assert lines[-1] == {"figure": "other_clients", "at": "", "what": "", "count": "1"}
 
 
 def test_a_clock_that_was_ahead_does_not_stop_the_samples(site: Site) -> None:
