@@ -193,6 +193,29 @@ def event_words(event: Any) -> str:
     return listed([*parts, *(_detail(key, value) for key, value in details.items())])
 
 
+def event_note(event: Any) -> str:
+    """Return an event's note; the worker's alarm is put in the reader's language."""
+    note = event.note or ""
+    return alarm_note(event.details, note) if event.verb == Verb.WORKER_ALARM else note
+
+
+def alarm_note(details: Mapping[str, Any] | None, note: str) -> str:
+    """Say what the worker's alarm is about, by its details; one that has none says its note."""
+    found = details or {}
+    if not {"store", "absent", "live"} <= found.keys():
+        return note
+    return ngettext(
+        "%(store)s answers, but lacks the data of %(absent)s of %(count)s live session:"
+        " an empty server or a wrong URL? Nobody was ended",
+        "%(store)s answers, but lacks the data of %(absent)s of %(count)s live sessions:"
+        " an empty server or a wrong URL? Nobody was ended",
+        found["live"],
+        store=store_name(found["store"]),
+        absent=number(found["absent"]),
+        count=number(found["live"]),
+    )
+
+
 def _detail(key: str, value: Any) -> str:
     match key:
         case "client":
@@ -247,5 +270,6 @@ def init_app(app: Flask) -> None:
         setting_source=setting_source,
         why_ended=why_ended,
         event_words=event_words,
+        event_note=event_note,
         chosen=chosen,
     )

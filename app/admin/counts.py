@@ -71,7 +71,7 @@ _SAMPLED = select(func.max(SessionSample.at), now())
 
 
 _ALARMS = (
-    select(AuditEvent.at, AuditEvent.reason.label("store"), AuditEvent.note)
+    select(AuditEvent.at, AuditEvent.reason.label("store"), AuditEvent.note, AuditEvent.details)
     .where(AuditEvent.verb == Verb.WORKER_ALARM.value, AuditEvent.at > now(-_ALARM_HOLDS))
     .order_by(AuditEvent.id.desc())
 )
@@ -96,6 +96,7 @@ class Alarm:
     store: str
     at: datetime
     note: str
+    details: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def alarms() -> list[Alarm]:
     """Return the worker's newest alarm of each store during the last hour."""
     newest: dict[str, Alarm] = {}
     for row in system.ledger.read(_ALARMS):
-        newest.setdefault(row.store, Alarm(row.store, row.at, row.note or ""))
+        newest.setdefault(row.store, Alarm(row.store, row.at, row.note or "", row.details))
     return list(newest.values())
 
 

@@ -14,7 +14,7 @@ from app.auth.access import requires
 from app.filters import duration, join_sentences, number
 from app.listing import asked_format
 from app.people.models import Permission
-from app.sessions.flags import ANY
+from app.sessions.flags import ANY, OF_A_ROW
 from app.sessions.models import EndReason, Revocation
 from app.sessions.store import StoreUnavailable
 from app.sessions.system import system
@@ -84,7 +84,11 @@ def show() -> ResponseReturnValue:
     ]
     now = system.ledger.now()
     shown = [check for check in checks if check]
-    troubled = sum(check.kind in ("warning", "bad") for check in shown)
+    # What a flag of a session says is among the sessions that need a look already.
+    troubled = sum(
+        check.kind in ("warning", "bad") and not (flagged and check.flag in OF_A_ROW)
+        for check in shown
+    )
     return render_template(
         "admin/overview.html",
         verdict=_verdict(words.stores_sentence(answers), flagged, troubled),

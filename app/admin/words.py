@@ -11,7 +11,16 @@ from typing import Protocol
 
 from app.admin.counts import Alarm, StoreAnswer
 from app.admin.helpers import sessions_in_words
-from app.filters import clock_time, join_sentences, listed, minute, number, sentence, store_name
+from app.filters import (
+    alarm_note,
+    clock_time,
+    join_sentences,
+    listed,
+    minute,
+    number,
+    sentence,
+    store_name,
+)
 from app.labels import UNSAFE
 from app.sessions.flags import LIMIT
 from app.sessions.receipt import Receipt
@@ -199,9 +208,8 @@ def missing_check(count: int) -> Check:
 
 def alarm_check(alarm: Alarm) -> Check:
     """Repeat what the worker raised an alarm about, with the time."""
-    return Check(
-        "bad", _("Alarm at %(time)s: %(note)s", time=clock_time(alarm.at), note=alarm.note)
-    )
+    note = alarm_note(alarm.details, alarm.note)
+    return Check("bad", _("Alarm at %(time)s: %(note)s", time=clock_time(alarm.at), note=note))
 
 
 def limit_check(users: int | None) -> Check:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from app.admin import counts
+from app.audit.models import AuditEvent
 from app.sessions import upkeep
 from app.sessions.models import UserSession
 from tests.servers import RedisServer
@@ -39,12 +40,27 @@ def test_nothing_is_said_about_a_look_that_nothing_records(site: Site) -> None:
 def test_an_alarm_of_the_last_hour_stands_among_the_checks(alarmed: Site) -> None:
     ada = alarmed.signed_in("ada")
     page = ada.get("/admin/").text
-    assert "redis answers, but lacks the data of 6 of 6 live sessions" in page
+    assert "Redis answers, but lacks the data of 6 of 6 live sessions" in page
     assert "Alarm at" in page
-    assert "needs a look" in page or "need a look" in page
+    # The alarm, and the worker that has not come again: the missing are said as sessions.
+    assert "6 sessions need a look. 1 check needs a look." in page
     body = ada.get("/admin/?format=json").json
     assert body is not None
     assert len(body["alarms"]) == 1
+
+
+def test_an_alarm_is_said_in_the_language_of_the_page(alarmed: Site) -> None:
+    ada = alarmed.signed_in("ada")
+    chinese = {"Accept-Language": "zh-Hant"}
+    for path in ("/admin/", "/admin/audit?verb=worker.alarm"):
+        page = ada.get(path, headers=chinese).text
+        assert "Redis 有回應，但缺少 6 個有效工作階段中 6 個的資料" in page
+        assert "Nobody was ended" not in page
+    with alarmed.system.ledger.transaction() as tx:
+        told = update(AuditEvent).where(AuditEvent.verb == "worker.alarm")
+        tx.connection.execute(told.values(details={}, note="as it was told once"))
+    for path in ("/admin/", "/admin/audit?verb=worker.alarm"):
+        assert "as it was told once" in ada.get(path, headers=chinese).text
 
 
 def test_a_check_that_is_left_out_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
