@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from itertools import product
 
 from flask import Flask
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from app.auth.access import rule_of
 from app.columns import clock
 from app.people.models import Permission, User
-from app.sessions.models import UserSession
+from app.sessions.models import GUESSES, UserSession
+from app.sessions.sampling import sample
 from tests.site import CAST, CHROME, Site, password_hash
 
 SAFARI = (
@@ -43,7 +44,7 @@ def pages_of(app: Flask, values: dict[str, list[object]]) -> list[PageOfSite]:
 
 
 def furnish(site: Site) -> dict[str, list[object]]:
-    """Put sessions, ended ones and a receipt into the site; return values for its routes."""
+    """Put sessions, ended ones, a receipt and trouble into the site; return values for its routes."""
     for number, name in enumerate(["alice", "bob", "vera", "otto"], 1):
         site.signed_in(name, CHROME, f"10.31.7.{number}")
     site.signed_in("alice", SAFARI, "2001:db8:4860::8888")
@@ -51,6 +52,7 @@ def furnish(site: Site) -> dict[str, list[object]]:
     ada.post("/reauth", {"password": "not this one"})
     ada.revoke(site.live("bob")[0].reference, note="Laptop left on a train", tell_user="y")
     ended = site.rows(UserSession.ended_at.is_not(None))[0].reference
+    _trouble(site)
     return {
         "reference": [site.live("alice")[0].reference, ended],
         "user_id": [site.user_id("alice"), site.user_id("vera"), _disabled(site)],
@@ -58,6 +60,18 @@ def furnish(site: Site) -> dict[str, list[object]]:
         "action": ["role", "password", "require", "disable", "enable"],
         "store": list(site.system.stores),
     }
+
+
+def _trouble(site: Site) -> None:
+    """Count the sessions as the worker does, have a password guessed, and lose the data of a session."""
+    sample(site.system)
+    guessed, lost = site.live("vera")[-1], site.live("otto")[-1]
+    site.system.stores[lost.store].delete([lost.data_key])
+    flags = {guessed.id: {"failed_before": GUESSES}, lost.id: {"missing_since": clock()}}
+    with site.system.ledger.transaction() as tx:
+        for row_id, values in flags.items():
+            row = update(UserSession).where(UserSession.id == row_id)
+            tx.connection.execute(row.values(**values))
 
 
 def _disabled(site: Site) -> int:

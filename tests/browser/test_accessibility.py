@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.pages import furnish, pages_of
 from tests.browser.people import PHONE, WIDE, People
@@ -73,6 +73,10 @@ def test_the_empty_site_has_no_violation(people: People) -> None:
     ada = people.signed_in("ada")
 
     found: list[str] = []
+    ada.open("/admin/")
+    ada.click("button", "Keyboard")
+    expect(ada.page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    found += check(ada.page, "the help on keys")
     for path in (
         "/admin/",
         "/admin/sessions?user=nobody",

@@ -139,6 +139,10 @@ def test_focus_is_seen_at_every_stop(people: People, served: Served, viewport: A
         f"/admin/users/{values['user_id'][0]}",
         "/admin/users/new",
         "/admin/audit",
+        "/admin/statistics",
+        "/admin/stores",
+        "/admin/stores/sql/drift",
+        "/admin/policy",
         "/account/sessions",
         "/account/password",
     ):
