@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 from urllib.request import urlopen
 
 import pytest
@@ -50,8 +51,8 @@ class Run:
     def text(self) -> str:
         return self.printed.read_text()
 
-    def until_up(self) -> "Run":
-        wait_until(lambda: " is at http:" in self.text or self.process.poll() is not None)
+    def until_up(self, within: float = PATIENCE) -> Self:
+        wait_until(lambda: " is at http:" in self.text or self.process.poll() is not None, within)
         assert " is at http:" in self.text, self.text
         return self
 
@@ -73,8 +74,8 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def wait_until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
+def wait_until(true: Callable[[], object], within: float = PATIENCE) -> None:
+    end = time.monotonic() + within
     while not true():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)

@@ -71,10 +71,13 @@ class Console:
 class Person:
     """Somebody at a browser of their own."""
 
-    def __init__(self, name: str, context: BrowserContext, url: str) -> None:
+    def __init__(
+        self, name: str, context: BrowserContext, url: str, password: str = PASSWORD
+    ) -> None:
         self.name = name
         self.context = context
         self.url = url
+        self.password = password
         self.page: Page = context.new_page()
 
     def open(self, path: str) -> Response:
@@ -85,7 +88,7 @@ class Person:
     def sign_in(self, page: str = "/login") -> "Person":
         self.open(page)
         self.page.get_by_label("User name").fill(self.name)
-        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_label("Password").fill(self.password)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.wait_for_url(lambda url: "/login" not in url)
         return self
@@ -113,9 +116,10 @@ NewContext = Callable[..., BrowserContext]
 class People:
     """Hands out browsers at one site; each is a context with cookies of its own."""
 
-    def __init__(self, new_context: NewContext, url: str) -> None:
+    def __init__(self, new_context: NewContext, url: str, password: str = PASSWORD) -> None:
         self._new_context = new_context
         self._url = url
+        self._password = password
         self.console = Console()
 
     def at_browser(self, name: str, user_agent: str = FIREFOX, **options: Any) -> Person:
@@ -124,7 +128,7 @@ class People:
         context = self._new_context(user_agent=user_agent, **options)
         context.set_default_timeout(20_000)
         self.console.listen(context)
-        return Person(name, context, self._url)
+        return Person(name, context, self._url, self._password)
 
     def signed_in(self, name: str, user_agent: str = FIREFOX, **options: Any) -> Person:
         """Return a person who has signed in through the form."""

@@ -12,20 +12,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from demo.browser import Browser
-from demo.cast import VISITORS, Person, people
+from demo.cast import VISITORS, people
 from demo.history import NOTES
-from demo.places import Place
-from demo.visits import After, Visit
+from demo.visits import After
+from tests.demo.running import FEW, HERE, READ, Always, Demo
 from tests.servers import free_port
 from tests.test_make_run import (
     PATIENCE,
     ROOT,
-    Run,
     clean_environment,
     copy_to,
     hide_valkey,
@@ -35,45 +33,8 @@ from tests.test_make_run import (
 
 pytestmark = pytest.mark.admin
 
-FEW = ("-m", "demo", "--members", "14", "--staff", "8")
-HERE = Place("198.18.0.7", "curl/8.14.1")
-
-
-# Chances that make `Visit.step` do one certain thing.
-SIGN_OUT, PASSWORD_CHANGE, THEME, WRITE, FORBIDDEN, READ = 0.01, 0.0502, 0.06, 0.1, 0.222, 0.5
-
-
-class Always(Random):
-    """A chance that always turns out alike."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def random(self) -> float:
-        return self.value
-
-
-class Demo(Run):
-    """One `make demo` of a few people, without make."""
-
-    command = FEW
-
-    @property
-    def sign_ins(self) -> dict[str, str]:
-        """The names and passwords that it prints."""
-        return dict(re.findall(r"^  (demo-\w+) +(\S+) ", self.text, re.MULTILINE))
-
-    def visit(self, name: str, chance: Always) -> Visit:
-        """Return a visit whose chances are the test's."""
-        person = Person(name, VISITORS[name], (HERE,))
-        url = f"http://127.0.0.1:{self.port}/"
-        return Visit(person, Browser(url, HERE, lambda: None), self.sign_ins[name], chance)
-
-    def as_visitor(self, name: str) -> Browser:
-        visit = self.visit(name, Always(READ))
-        assert visit.sign_in()
-        return visit.browser
-
+# Further chances for `Visit.step`, beside READ.
+SIGN_OUT, PASSWORD_CHANGE, THEME, WRITE, FORBIDDEN = 0.01, 0.0502, 0.06, 0.1, 0.222
 
 LIVE = """SELECT name FROM users JOIN user_sessions ON user_id = users.id
     WHERE ended_at IS NULL AND idle_expires_at > datetime('now', '+1 minute')"""
