@@ -11,7 +11,7 @@ PUNCTUAL := tests/faults tests/sessions/stores/test_faults.py
 INSTALL := $(PIP) install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help migration translations run demo test lint bench sabotage lock
+.PHONY: help migration translations run demo test lint bench sabotage tour lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ bench: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Compare with stock Flask-Sess
 
 sabotage: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Remove each guard in turn and see its test fail
 	@$(BIN)/python -m tests.sabotage $(ARGS)
+
+tour: $(VENV)/dev.stamp $(VENV)/embedded.stamp ## Take the pictures of the docs again, from a demo of its own
+	@$(BIN)/python -m tests.browser.tour $(ARGS)
 
 # Compared with a database that the migrations so far make, so that no server and no setting matters.
 migration: $(VENV)/dev.stamp ## Write a migration for changed models: NAME="Make feedback"

@@ -1,6 +1,6 @@
 """The site as people meet it: gunicorn in a process of its own, plain or with TLS.
 
-`conftest` makes fixtures of it, `screenshots` takes pictures of it.
+`conftest` makes fixtures of it.
 """
 
 import os
