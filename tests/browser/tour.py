@@ -95,7 +95,9 @@ def signed_out(story: Story) -> Page:
     here = story.at_browser("demo-member", CHROME, "192.0.2.44").sign_in()
     story.at_browser("demo-member", ip="10.31.8.20").sign_in()
     here.page.reload()
-    expect(here.page.get_by_role("status")).to_contain_text("You signed in from Firefox 140 on Linux")
+    expect(here.page.get_by_role("status")).to_contain_text(
+        "You signed in from Firefox 140 on Linux"
+    )
     return here.page
 
 
