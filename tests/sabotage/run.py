@@ -117,8 +117,6 @@ def run_tests(folder: Path, nodes: list[str], *options: str, stop: bool = True) 
     # Nothing is compiled for later runs but what `copies` compiled, which is known by its text's hash: a
     # patched file may have the size and second of the one that was compiled before.
     environ |= {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"}
-    # A lock that is missing shows among fewer than the suite's thousand.
-    environ |= {"TEST_SIGN_INS": "240"}
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=short"]
     without = ["-p", "no:cacheprovider", "-p", "no:playwright"]
     first = ["-x"] if stop else []
