@@ -7,6 +7,7 @@ from tests.site import Site
 NOTE = "watched since Monday, do not warn"
 
 
+@pytest.mark.admin
 @pytest.mark.parametrize("form", ["json", "csv"])
 @pytest.mark.parametrize("told", [True, False])
 def test_the_operator_s_note_is_there_only_if_it_was_for_the_user(
