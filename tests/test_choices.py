@@ -100,7 +100,7 @@ def test_a_language_that_is_none_of_ours_gives_the_choice_back_to_the_browser(si
 def test_a_choice_leads_back_to_what_can_be_opened(site: Site) -> None:
     alice = site.signed_in("alice")
     for path, status, back in (
-        ("/account/sessions?a=1", 200, "/account/sessions?a=1"),
+        ("/account/password?a=1", 200, "/account/password?a=1"),
         ("/nowhere", 404, "/nowhere"),
         ("/account/sessions/aaaaaaaaaa/end", 400, "/"),
         ("/account/password", 400, "/account/password"),

@@ -17,7 +17,9 @@ def expected_status(page: PageOfSite, role: str) -> set[int]:
     """What a role gets, after redirects: a visitor the sign-in page, the unpermitted a 403."""
     if role == "visitor" or page.rule is None or Role(role).may(page.rule):
         # Some changes are an administrator's alone; who is disabled can only be enabled.
-        return {200, 403, 404} if page.endpoint == "admin.users.change" else {200}
+        if page.endpoint == "admin.users.change":
+            return {200, 403, 404}
+        return {200, 404} if page.endpoint == "account.confirm_not_mine" else {200}
     return {403}
 
 

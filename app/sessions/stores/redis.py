@@ -1,7 +1,7 @@
 """Payloads in Redis or Valkey: one string a session, one round trip a call.
 
-Every command names one key (a pipeline holds many such commands), but for deleting, so the store works
-on a Cluster as it is. It never runs KEYS or SCAN: which sessions exist is the ledger's to say.
+Every command names one key (a pipeline holds many such commands), so the store works on a Cluster
+as it is. It never runs KEYS or SCAN: which sessions exist is the ledger's to say.
 """
 
 import secrets
@@ -103,14 +103,10 @@ class RedisStore:
                 self.breaker.answering("delete"),
                 self._client.pipeline(transaction=False) as pipeline,
             ):
-                for names in self._commands([self._name(key) for key in chunk]):
-                    pipeline.unlink(*names)
+                for key in chunk:
+                    pipeline.unlink(self._name(key))
                 deleted += sum(pipeline.execute())
         return deleted
-
-    def _commands(self, names: list[str]) -> list[list[str]]:
-        """Tell how many keys go into a command: to a Cluster one, for any two may lie on two masters."""
-        return [[name] for name in names] if isinstance(self._client, ClusterClient) else [names]
 
     def present(self, keys: Sequence[DataKey]) -> dict[DataKey, timedelta]:
         """Return the time left of those payloads that exist."""
