@@ -24,8 +24,8 @@ from tests.test_translations import PLACE, said_in_the_code
 # What stands on a page as it is in every language: names, identifiers, and what people typed.
 _DATA = [
     *CAST, "carol", "nobody.here", "Rollcall", "rollcall", "Redis", "SQL", "redis", "sql",
-    "JSON", "NDJSON", "UTC", "kB", "MB", "csv", "json", "Firefox", "Chrome", "Mobile Safari", "Linux", "Windows", "iOS",
-    CHROME, FIREFOX, "Laptop left on a train", "milk", "GET", "POST", "str", "bool",
+    "JSON", "UTC", "kB", "MB", "csv", "json", "Firefox", "Chrome", "Mobile Safari", "Linux", "Windows", "iOS",
+    "NDJSON", CHROME, FIREFOX, "Laptop left on a train", "milk", "GET", "POST", "str", "bool",
 ]  # fmt: skip
 _IDENTIFIERS = [
     r"\b[a-z2-7]{10}\b",  # a session's reference

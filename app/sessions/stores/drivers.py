@@ -140,6 +140,7 @@ class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[misc]
     """
 
     longest_statement: float | None = None
+    _begun = False
 
     def connect(self, sock: Any = None) -> None:
         with budget.waiting():
@@ -149,6 +150,7 @@ class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[misc]
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         if isinstance(sql, str):
             sql = sql.encode(self.encoding, "surrogateescape")
+        self._begun = self._begun or sql.startswith(b"START TRANSACTION")
         affected: int = super().query(self._bounded(sql), unbuffered)
         return affected
 
@@ -201,15 +203,21 @@ class MariaDbConnection(pymysql.connections.Connection):  # type: ignore[misc]
     def commit(self) -> None:
         if self._in_transaction:
             super().commit()
+            self._begun = False
 
     def rollback(self) -> None:
         if self._in_transaction:
             super().rollback()
+            self._begun = False
 
     @property
     def _in_transaction(self) -> bool:
-        """What the server said last; SQLAlchemy asks for a rollback after reads as well."""
-        return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+        """What the server said last; SQLAlchemy asks for a rollback after reads as well.
+
+        It does not say it after INSERT … RETURNING, so where it does not autocommit it is taken to be.
+        """
+        said = bool(self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+        return said or self._begun or not self.get_autocommit()
 
 
 class SqliteConnection(sqlite3.Connection):
