@@ -160,6 +160,11 @@ class Cluster:
         raise LookupError(key)
 
     @property
+    def masters(self) -> list[ClusterNode]:
+        """Return who serves now, by their slots: after a failover the other of the first pair."""
+        return [self.replicated, *self.nodes[1:3]]
+
+    @property
     def replicated(self) -> ClusterNode:
         """Return the master that has a replica."""
         return next(node for node in self._pair if not node.is_replica)

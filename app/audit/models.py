@@ -46,6 +46,18 @@ class Verb(StrEnum):
     WORKER_ALARM = "worker.alarm"
 
 
+ENDS = (
+    Verb.SIGNED_OUT,
+    Verb.SUPERSEDED,
+    Verb.EXPIRED,
+    Verb.REVOKED,
+    Verb.ENDED,
+    Verb.LOST,
+    Verb.DAMAGED,
+)
+"""What is recorded when a session ends, one of them for each."""
+
+
 class AuditEvent(Base):
     """One event. It names people and sessions by value, so that it outlives them."""
 

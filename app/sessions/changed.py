@@ -10,23 +10,14 @@ from typing import Self
 
 from sqlalchemy import func, or_, select
 
-from app.audit.models import AuditEvent, Verb
+from app.audit.models import ENDS, AuditEvent, Verb
 from app.columns import now
 from app.sessions.filter import SessionFilter
 from app.sessions.models import UserSession
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.system import system
 
-_ENDS = (
-    Verb.SIGNED_OUT,
-    Verb.SUPERSEDED,
-    Verb.EXPIRED,
-    Verb.REVOKED,
-    Verb.ENDED,
-    Verb.LOST,
-    Verb.DAMAGED,
-)
-_OF_LIVE = (*_ENDS, Verb.SIGNED_IN, Verb.CLIENT_CHANGED)
+_OF_LIVE = (*ENDS, Verb.SIGNED_IN, Verb.CLIENT_CHANGED)
 
 _LONGEST_TRANSACTION = 60.0
 """Seconds after which an event has been committed, or never will be."""
@@ -93,7 +84,7 @@ def changed_since(where: SessionFilter, seen: Seen) -> tuple[bool, Seen]:
     Raises StoreUnavailable("database").
     """
     go_on_from = seen_now()
-    verbs = _OF_LIVE if where.state == "live" else _ENDS
+    verbs = _OF_LIVE if where.state == "live" else ENDS
     of_list = (
         select(AuditEvent.id)
         .join(UserSession, UserSession.reference == AuditEvent.reference)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from app import metrics
-from app.audit.models import Verb
+from app.audit.models import ENDS, Verb
 from app.audit.trail import Event
 from app.sessions.models import EndReason, RevocationReason
 from app.sessions.stores.configured import BUILDERS
@@ -15,15 +15,6 @@ from app.sessions.stores.configured import BUILDERS
 _OTHER = "other"
 _REASONS = {"", *BUILDERS, *EndReason, *RevocationReason}
 _RESULTS = {"ok", "failed", "denied", "refused", "alarm"}
-_ENDS = {
-    Verb.SIGNED_OUT,
-    Verb.SUPERSEDED,
-    Verb.EXPIRED,
-    Verb.REVOKED,
-    Verb.ENDED,
-    Verb.LOST,
-    Verb.DAMAGED,
-}
 _NEW_IDS = {
     Verb.REGENERATED: "asked",
     Verb.STEPPED_UP: "step_up",
@@ -69,7 +60,7 @@ def _labels(event: Event) -> tuple[Verb, str, str, str]:
 
 
 def _count_meaning(verb: Verb, reason: str, why: str, times: int) -> None:
-    if verb in _ENDS:
+    if verb in ENDS:
         # A revocation's reason is the code that a person chose.
         cause = EndReason.REVOKED.value if verb is Verb.REVOKED else reason
         metrics.SESSIONS_ENDED.labels(cause).inc(times)
