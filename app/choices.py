@@ -20,6 +20,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
+from app import texts
 from app.auth.access import public, wants_json
 from app.auth.forms import safe_next
 from app.extensions import babel
@@ -39,6 +40,7 @@ def init_app(app: Flask) -> None:
     """Let each request find its language; register both switches."""
     catalogs = str(CATALOGS)
     babel.init_app(app, default_translation_directories=catalogs, locale_selector=_locale)
+    texts.init_app(app)
     app.context_processor(_page_values)
     app.add_url_rule("/language", "language", set_language, methods=["POST"])
     app.add_url_rule("/theme", "theme", set_theme, methods=["POST"])

@@ -7,11 +7,12 @@ ledger's clock.
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import reduce
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, reduce
 from typing import Any
 
-from babel.dates import format_timedelta
+from babel import Locale
+from babel.dates import format_date, format_timedelta
 from babel.units import format_unit
 from flask import Flask
 from flask_babel import format_datetime, format_decimal, get_locale
@@ -38,7 +39,14 @@ def iso(value: datetime | None) -> str | None:
 
 def utc(value: datetime) -> str:
     """Return date and time to the second, in UTC and saying so."""
-    return str(format_datetime(value.astimezone(UTC), _("yyyy-MM-dd HH:mm:ss 'UTC'"), rebase=False))
+    at = value.astimezone(UTC)
+    day = _said_day(at.date(), _("yyyy-MM-dd"), get_locale())
+    return f"{day} {clock_time(at)}"
+
+
+@lru_cache(maxsize=64)
+def _said_day(day: date, pattern: str, locale: Locale) -> str:
+    return str(format_date(day, pattern, locale))
 
 
 def clock_time(value: datetime) -> str:
@@ -59,12 +67,18 @@ def day(value: datetime) -> str:
 
 def relative(value: datetime, now: datetime) -> str:
     """Say how long ago, or in how long, in one unit: `41 sec. ago`."""
-    delta = value - now
-    if abs(delta) < timedelta(seconds=1):
+    seconds = (value - now).total_seconds()
+    if abs(seconds) < 1:
         return _("now")
-    locale = get_locale()
+    # From here on no shorter unit is said.
+    step = 1 if abs(seconds) < 1.5 * 60 else 60
+    return _since(round(seconds / step) * step, get_locale())
+
+
+@lru_cache(maxsize=1024)
+def _since(seconds: int, locale: Locale) -> str:
     return _spaced(
-        format_timedelta(delta, add_direction=True, format="short", threshold=1.5, locale=locale)
+        format_timedelta(seconds, add_direction=True, format="short", threshold=1.5, locale=locale)
     )
 
 
@@ -157,6 +171,7 @@ class Words:
 end_reason = Words(labels.END_REASONS)
 reason = Words(labels.REVOCATION_REASONS)
 role_name = Words(labels.ROLES)
+state_name = Words(labels.STATES)
 status_name = Words(labels.STATUSES)
 verb_name = Words(labels.VERBS)
 limit_policy = Words(labels.LIMIT_POLICIES)

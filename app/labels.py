@@ -19,6 +19,12 @@ ROLES: Mapping[str, LazyString] = {
     "admin": _l("admin"),
 }
 
+STATES: Mapping[str, LazyString] = {
+    "live": _l("Signed in now"),
+    "overdue": _l("Past its deadline"),
+    "ended": _l("Ended"),
+}
+
 STATUSES: Mapping[str, LazyString] = {
     "active": _l("Active"),
     "idle": _l("Idle"),

@@ -12,7 +12,7 @@ from babel.messages.mofile import write_mo
 from flask_babel import Domain
 from werkzeug.test import TestResponse
 
-from app import choices
+from app import choices, texts
 from app.extensions import babel
 from app.people.models import Role
 from app.sessions.tokens import TOKENS
@@ -99,6 +99,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_site: Callable[..
     monkeypatch.setattr(choices, "CATALOGS", tmp_path / "wide")
     # What this process has read of the real catalogs is kept there, and stays as it was.
     monkeypatch.setitem(vars(babel), "domain_instance", Domain())
+    monkeypatch.setattr(texts, "_catalogs", {})
     return make_site(SESSION_LIMIT_BY_ROLE="member=2,viewer=2,operator=2,auditor=2,admin=3")
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from flask import url_for
 
-from app.filters import client_name, role_name, status_name, store_name
+from app.filters import client_name, role_name, state_name, status_name, store_name
 from app.sessions.facets import Counts
-from app.sessions.filter import SessionFilter
-from app.texts import gettext as _
+from app.sessions.filter import STATES, SessionFilter
 
 _OF_ONE_STATE = ("status", "flag", "ended", "reason", "by", "sort")
 _NAMES: dict[str, Callable[[str], str]] = {
@@ -54,7 +53,9 @@ def chips(
         for facet, values in counts.items()
     ]
     chosen = where.state if where else None
-    states = Group([_of_state(state, total, chosen, query) for state in ("live", "ended")])
+    # What is overdue is seldom there, and found from the overview: its chip stands where it is chosen.
+    offered = [state for state in STATES if state != "overdue" or chosen == state]
+    states = Group([_of_state(state, total, chosen, query) for state in offered])
     return [states, *(group for group in facets if group.chips)]
 
 
@@ -63,12 +64,11 @@ def _is_wide(facet: str) -> bool:
 
 
 def _of_state(state: str, total: int | None, now: str | None, query: dict[str, str]) -> Chip:
-    label = _("Ended") if state == "ended" else _("Signed in now")
     chosen = state == now
     if not chosen:
         query = {k: v for k, v in query.items() if k not in (*_OF_ONE_STATE, "state")}
-        query |= {"state": state} if state == "ended" else {}
-    return Chip(label, _link(query), total if chosen else None, chosen)
+        query |= {"state": state} if state != "live" else {}
+    return Chip(state_name(state), _link(query), total if chosen else None, chosen)
 
 
 def _of_facet(facet: str, value: str, count: int | None, query: dict[str, str]) -> Chip:

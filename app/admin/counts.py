@@ -21,26 +21,20 @@ from app.sessions.stores import budget
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.stores.facts import Facts, TellsFacts
 from app.sessions.system import system
-from app.sessions.transaction import live
+from app.sessions.transaction import RECORDED_WITHIN, live
 
 DAMAGED_DAYS = 30
 MOST_OVER_LIMIT = 50_000
-_WORKER_GRACE = 120.0
 _LOOK = 0.3
 """Seconds that a store may take to answer: what else a page needs must have its share of the deadline."""
 
 _HOUR, _DAY = 3600.0, 86400.0
-_ALARM_HOLDS = _HOUR + _WORKER_GRACE
+_ALARM_HOLDS = _HOUR + RECORDED_WITHIN
 """The worker repeats an alarm once an hour, at its first pass after it."""
 
 _FEW = select(UserSession.user_id).where(live()).limit(MOST_OF_USERS + 1).subquery()
 _USERS = select(func.count(), func.count(_FEW.c.user_id.distinct())).select_from(_FEW)
 _MISSING = select(func.count()).where(live(), UserSession.missing_since.is_not(None))
-_OVERDUE = select(func.count()).where(
-    UserSession.ended_at.is_(None),
-    (UserSession.idle_expires_at < now(-_WORKER_GRACE))
-    | (UserSession.absolute_expires_at < now(-_WORKER_GRACE)),
-)
 _WAITING = select(PendingPurge.store, func.count().label("rows")).group_by(PendingPurge.store)
 _BEGAN = UserSession.started_at > now(-_HOUR)
 # Each half is read from an index of its own.
@@ -161,7 +155,7 @@ def alarms() -> list[Alarm]:
 
 def overdue() -> int:
     """Count sessions past a deadline that no worker has recorded; they are not live any more."""
-    return _one(_OVERDUE)
+    return count_of(SessionFilter(state="overdue"))[0]
 
 
 def purges_waiting() -> dict[str, int]:
@@ -172,7 +166,7 @@ def purges_waiting() -> dict[str, int]:
 def last_sample() -> tuple[datetime | None, bool]:
     """Return when the worker sampled last, None for never, and whether that is as lately as it should."""
     at, clock_says = system.ledger.read(_SAMPLED)[0]
-    late = SAMPLE_EVERY + timedelta(seconds=_WORKER_GRACE)
+    late = SAMPLE_EVERY + timedelta(seconds=RECORDED_WITHIN)
     return at, at is not None and clock_says - at <= late
 
 

@@ -84,9 +84,10 @@ def show() -> ResponseReturnValue:
     ]
     now = system.ledger.now()
     shown = [check for check in checks if check]
+    of_flagged = [("flag", flag) for flag in OF_A_ROW]
     # What a flag of a session says is among the sessions that need a look already.
     troubled = sum(
-        check.kind in ("warning", "bad") and not (flagged and check.flag in OF_A_ROW)
+        check.kind in ("warning", "bad") and not (flagged and check.shown in of_flagged)
         for check in shown
     )
     return render_template(

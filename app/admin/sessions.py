@@ -13,13 +13,13 @@ from app.admin.flags import Flag, flags_of, overdue_flag
 from app.admin.helpers import export_csv, person, record_export
 from app.audit.models import AuditEvent
 from app.auth.access import requires
-from app.filters import clock_time, duration, end_reason, role_name, store_name
+from app.filters import clock_time, duration, end_reason, role_name, state_name, store_name
 from app.listing import SESSION_COLUMNS, arguments, asked_format, json_list, session_record
 from app.people.models import Permission, Role
 from app.sessions import passive
 from app.sessions.changed import Seen, changed_since, seen_now
 from app.sessions.facets import MOST_COUNTED, Counts, facets
-from app.sessions.filter import STATUSES, FilterError, SessionFilter
+from app.sessions.filter import STATES, STATUSES, FilterError, SessionFilter
 from app.sessions.rows import SessionRow, get, value_names
 from app.sessions.search import (
     SORTS,
@@ -204,7 +204,7 @@ def _chips(
 def _selects() -> list[tuple[str, str, list[tuple[str, str]]]]:
     stores = [(name, store_name(name)) for name in system.stores]
     roles = [(role.value, role_name(role)) for role in Role]
-    states = [("live", _("signed in")), ("ended", _("ended"))]
+    states = [(state, state_name(state)) for state in STATES]
     return [
         ("store", _("Store"), [("", _("any store")), *stores]),
         ("role", _("Role"), [("", _("any role")), *roles]),

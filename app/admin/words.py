@@ -50,11 +50,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One sentence of the overview: good, warning, bad or unknown. With a `flag` a list shows the sessions."""
+    """One sentence of the overview: good, warning, bad or unknown.
+
+    `shown` is a filter, by name and value, of the list that shows what it is about.
+    """
 
     kind: str
     text: str
-    flag: str = ""
+    shown: tuple[str, str] | None = None
 
 
 def is_done(receipt: Receipt) -> bool:
@@ -176,6 +179,7 @@ def overdue_check(count: int) -> Check:
             count,
             count=number(count),
         ),
+        ("state", "overdue"),
     )
 
 
@@ -202,7 +206,7 @@ def missing_check(count: int) -> Check:
             count,
             count=number(count),
         ),
-        "lost",
+        ("flag", "lost"),
     )
 
 
@@ -226,7 +230,7 @@ def limit_check(users: int | None) -> Check:
             users,
             count=number(users),
         ),
-        LIMIT,
+        ("flag", LIMIT),
     )
 
 

@@ -11,7 +11,6 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any, Self
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, and_, case, exists, null, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -25,9 +24,12 @@ from app.sessions.models import EndReason, RevocationReason, UserAgent, UserSess
 from app.sessions.system import system
 from app.sessions.timeouts import ACTIVE_WITHIN, EXPIRING_WITHIN
 from app.sessions.tokens import BadSearch, fields_of, text_of, words_of
-from app.sessions.transaction import live
+from app.sessions.transaction import live, overdue
+from app.texts import gettext as _
 
-STATES = ("live", "ended")
+STATES = ("live", "overdue", "ended")
+"""Overdue is what is past a deadline and not live any more, while no worker has recorded it."""
+
 STATUSES = ("active", "idle", "expiring")
 """What a live session is, as `timeouts.status` says it."""
 
@@ -133,11 +135,10 @@ class SessionFilter:
 
     def clause(self) -> ColumnElement[bool]:
         """Return the filter as one SQL predicate over user_sessions alone: counting needs no join."""
-        state = live() if self.state == "live" else UserSession.ended_at.is_not(None)
-        return and_(state, *self.narrowing())
+        return and_(_STATES[self.state](), *self.narrowing())
 
     def narrowing(self) -> list[ColumnElement[bool]]:
-        """Return what the predicate says beside live or ended."""
+        """Return what the predicate says beside the state."""
         chosen = {name: getattr(self, name) for name in _CLAUSES}
         return [_CLAUSES[name](value) for name, value in chosen.items() if value is not None]
 
@@ -266,6 +267,12 @@ def _of_user(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     whose = select(null()).select_from(User).where(User.id == UserSession.user_id, condition)
     return exists(whose).correlate(UserSession)
 
+
+_STATES: dict[str, Callable[[], ColumnElement[bool]]] = {
+    "live": live,
+    "overdue": overdue,
+    "ended": lambda: UserSession.ended_at.is_not(None),
+}
 
 _CHECKS: dict[str, Callable[[str, str], object]] = {
     "state": _one_of(*STATES),

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import Select, case, func, insert, literal, select, update
 
 from app.audit.models import Verb
@@ -24,6 +23,7 @@ from app.sessions.search import MOST_OF_USERS
 from app.sessions.system import system
 from app.sessions.timeouts import ACTIVE_WITHIN
 from app.sessions.transaction import Transaction, live
+from app.texts import gettext as _
 
 VALID_FOR = timedelta(minutes=5)
 MANY = 10
@@ -276,10 +276,10 @@ def _matched_by(targets: Targets) -> str:
 
 def _nothing(held_back: str | None, left_out: int) -> str:
     if left_out:
-        return str(_("Only an administrator may end the sessions of administrators."))
+        return _("Only an administrator may end the sessions of administrators.")
     if held_back:
-        return str(_("This is your own session. To end it, sign out."))
-    return str(_("None of these sessions exists, or all have ended."))
+        return _("This is your own session. To end it, sign out.")
+    return _("None of these sessions exists, or all have ended.")
 
 
 def permitted(actor: Actor | Principal, permission: Permission) -> Actor:

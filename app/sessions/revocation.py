@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import current_app
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -36,6 +35,7 @@ from app.sessions.receipt import Receipt, read_back, receipt
 from app.sessions.stores import budget
 from app.sessions.system import SessionSystem, system, system_of
 from app.sessions.transaction import BEFORE_ALL, Transaction
+from app.texts import gettext as _
 
 BATCH = 2000
 """Sessions in one transaction: a sign-in of one of these users waits until it commits."""

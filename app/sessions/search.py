@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, func, or_, select, tuple_
 
 from app.columns import AnyRow, clock, now
@@ -20,6 +19,7 @@ from app.sessions.rows import ROWS, SessionRow, looked_up
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.system import system
 from app.sessions.transaction import after_cutoff, cutoff_denies
+from app.texts import gettext as _
 
 LONGEST_PAGE = 200
 SORTS = ("seen", "signed_in")
@@ -154,12 +154,12 @@ def page_of(
 
 
 def _moment(where: SessionFilter) -> Any:
-    return UserSession.last_seen_at if where.state == "live" else UserSession.ended_at
+    return UserSession.ended_at if where.state == "ended" else UserSession.last_seen_at
 
 
 def cursor_after(where: SessionFilter, row: AnyRow) -> str:
     """Return the cursor of the page that follows a row."""
-    at = row.last_seen_at if where.state == "live" else row.ended_at
+    at = row.ended_at if where.state == "ended" else row.last_seen_at
     return base64.urlsafe_b64encode(f"{at.isoformat()} {row.id}".encode()).decode().rstrip("=")
 
 

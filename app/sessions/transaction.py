@@ -33,6 +33,9 @@ from app.sessions.store import SessionError
 
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
+RECORDED_WITHIN = 120.0
+"""Seconds after a deadline within which a worker that runs has recorded it: it passes once a minute."""
+
 
 class RowEnded(SessionError):
     """A row that was to be changed as a live one has ended."""
@@ -46,6 +49,13 @@ def live() -> ColumnElement[bool]:
         UserSession.absolute_expires_at > now(),
         after_cutoff(),
     )
+
+
+def overdue() -> ColumnElement[bool]:
+    """Say which rows are past a deadline and still without an end: no worker has recorded it in time."""
+    then = now(-RECORDED_WITHIN)
+    past = or_(UserSession.idle_expires_at < then, UserSession.absolute_expires_at < then)
+    return and_(UserSession.ended_at.is_(None), past)
 
 
 def after_cutoff() -> ColumnElement[bool]:

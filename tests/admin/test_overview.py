@@ -81,6 +81,25 @@ def test_a_session_without_data_is_not_said_to_end_in_any_case(alarmed: Site) ->
     assert "but not while the store lacks the data of so many that it raises an alarm" in page
 
 
+def test_a_session_that_no_worker_records_is_counted_and_listed(site: Site) -> None:
+    site.signed_in("alice")
+    reference = site.live("alice")[0].reference
+    with clock_moved(1921):
+        ada = site.signed_in("ada")
+        page = ada.get("/admin/").text
+        found = re.search(r'1 session is past its deadline.*?href="([^"]*)">Show</a>', page)
+        assert found
+        listed = ada.get(unescape(found[1]))
+        assert "1 session is past its deadline, and no worker has recorded it." in listed.text
+        assert "Is the worker running?" in listed.text
+        assert reference in listed.text
+        assert 'name="reference"' not in listed.text.split("<tbody")[1], "there is nothing to tick"
+        with site.app.app_context():
+            upkeep.run(site.system)
+        assert reference not in ada.get(unescape(found[1])).text
+        assert "No session is past a deadline without a record" in ada.get("/admin/").text
+
+
 def test_the_figure_of_the_revoked_is_the_length_of_its_list(site: Site) -> None:
     ada = site.signed_in("ada")
     for hours in (30, 20, 1):

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.columns import clock
+from app.sessions.models import UserSession
 from tests.browser.pages import furnish
 from tests.browser.people import PHONE, People
 from tests.browser.serving import Served
+from tests.browser.test_unhappy_revocations import write
 from tests.site import PASSWORD
 
 pytestmark = pytest.mark.admin
@@ -109,6 +112,40 @@ def test_sessions_are_ticked_and_revoked_with_the_keyboard(people: People, serve
     page.keyboard.press("Enter")
 
     expect(page.get_by_role("heading", name="Revoke 2 sessions?")).to_be_visible()
+
+
+def test_the_count_and_the_password_again_need_no_mouse(people: People, served: Served) -> None:
+    served.site.signed_in("vera")
+    ops = people.signed_in("ops")
+    page, keys = ops.page, ops.page.keyboard
+    ops.open(f"/admin/users/{served.site.user_id('vera')}")
+    tab_to(page, "Revoke all sessions of vera…")
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name="Revoke 1 session?")).to_be_visible()
+    tab_to(page, "Reason")
+    keys.type("Lost")
+    tab_to(page, "Note")
+    keys.type("by keyboard")
+    tab_to(page, "Type 1 to confirm")
+    keys.type("2")
+    keys.press("Enter")
+    count = page.get_by_label("Type 1 to confirm")
+    expect(count).to_have_attribute("aria-invalid", "true")
+    tab_to(page, "Type 1 to confirm")
+    keys.press("Control+A")
+    keys.type("1")
+    write(served, UserSession, UserSession.id > 0, stepped_up_at=clock(-700))
+    keys.press("Enter")
+
+    expect(page.get_by_label("Password")).to_be_focused()
+    keys.type(PASSWORD)
+    keys.press("Enter")
+    expect(page.get_by_text("What you typed before your password")).to_be_visible()
+    tab_to(page, "Revoke 1 session")
+    keys.press("Enter")
+
+    expect(page.get_by_text("1 of 1 gone.")).to_be_visible()
+    assert not served.site.live("vera")
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/account/sessions", "/nothing/here"])

@@ -1,5 +1,6 @@
 """A revocation that does not go straight on: the password in between, a stale list, a worker to wait for."""
 
+import re
 from typing import Any
 
 import pytest
@@ -90,6 +91,38 @@ def test_a_stale_review_ends_nothing_and_one_whose_sessions_have_gone_says_so(
     fill_in(ops)
     ops.click("button", "Revoke 1 session")
     expect(page.get_by_text("Nothing to end: 1 session had ended already.")).to_be_visible()
+
+
+def test_two_operators_at_once_end_each_session_once_and_both_receipts_are_right(
+    people: People, served: Served
+) -> None:
+    start(served.site, "alice", "bob", "vera")
+    ops, ada = people.signed_in("ops"), people.signed_in("ada")
+    for staff, users in ((ops, ("alice", "bob")), (ada, ("bob", "vera"))):
+        staff.open("/admin/sessions")
+        for user in users:
+            staff.page.get_by_role("row", name=user).get_by_role("checkbox").check()
+        staff.click("button", "Revoke the ticked sessions…")
+        staff.page.get_by_label("Reason").select_option("incident")
+        staff.page.get_by_label("Note").fill(f"by {staff.name}")
+    ada.page.get_by_label("Type 2 to confirm").fill("2")
+
+    for staff in (ops, ada):
+        # A click that does not wait for its answer: both requests are under way at once.
+        staff.page.get_by_role("button", name="Revoke 2 sessions").evaluate(
+            "button => setTimeout(() => button.click())"
+        )
+    for staff in (ops, ada):
+        expect(staff.page.get_by_text("Nobody in this list is signed in any more.")).to_be_visible()
+
+    gone = sorted(
+        int(staff.page.get_by_text(re.compile(r"\d of 2 gone")).inner_text()[0])
+        for staff in (ops, ada)
+    )
+    assert gone == [1, 2], "the session in both lists is in one receipt"
+    ended = [event.reference for event in served.site.events("session.revoked")]
+    assert len(ended) == len(set(ended)) == 3
+    assert not any(served.site.live(user) for user in ("alice", "bob", "vera"))
 
 
 def test_a_review_whose_owner_was_revoked_meanwhile_ends_nothing_and_tells_why(

@@ -13,8 +13,9 @@ from app.audit.models import AuditEvent
 from app.audit.trail import Actor
 from app.columns import clock
 from app.people.models import User
+from app.sessions import upkeep
 from app.sessions.filter import FilterError, SessionFilter
-from app.sessions.freeze import Targets, freeze
+from app.sessions.freeze import NothingToRevoke, Targets, freeze
 from app.sessions.models import Cutoff, RevocationTarget, UserSession
 from app.sessions.revocation import revoke
 from app.sessions.rows import get
@@ -280,6 +281,38 @@ def test_an_expired_session_is_not_live_before_the_worker_has_recorded_it(any_si
             row = get(reference)
     assert row is not None
     assert (row.state, row.ended_at) == ("ended", None)
+
+
+def test_what_is_past_a_deadline_is_listed_as_overdue_until_a_worker_records_it(
+    any_site: Site,
+) -> None:
+    start(any_site, "alice", "vera")
+    vera = any_site.live("vera")[0].reference
+
+    def overdue() -> list[str]:
+        with commanding(any_site):
+            page = find(SessionFilter(state="overdue"))
+        assert page.total == len(page.rows)
+        assert {row.state for row in page.rows} <= {"ended"}
+        return [row.reference for row in page.rows]
+
+    with clock_moved(1000):
+        start(any_site, "bob")
+        assert overdue() == [], "the worker has two minutes"
+    with clock_moved(1021):
+        assert overdue() == [vera], "a viewer's session ends after 900 seconds"
+        with any_site.app.app_context():
+            upkeep.run(any_site.system)
+        assert overdue() == []
+
+
+def test_what_is_overdue_cannot_be_revoked_for_it_is_not_live(any_site: Site) -> None:
+    start(any_site, "alice")
+    where = SessionFilter.from_query({"q": "state:overdue"})
+    with clock_moved(1921), commanding(any_site):
+        assert find(where).total == 1
+        with pytest.raises(NothingToRevoke):
+            freeze(Targets(matching=where), actor=Actor.cli("root"))
 
 
 def test_a_count_leaves_out_what_is_past_a_deadline_or_denied_by_the_cutoff(
