@@ -5,9 +5,11 @@ stays English, as the CLI, the logs and the audit trail do.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from babel import Locale
 from flask import (
     Flask,
     Response,
@@ -68,13 +70,19 @@ def _negotiated() -> str:
     return next((tag for tag in wanted if tag), "en")
 
 
-def _locale() -> str:
+def _locale() -> Locale:
     """Return the locale of what is said now, for Flask-Babel, which asks once a request."""
     if not has_request_context() or wants_json() or request.args.get("format") == "csv":
-        return "en"
+        return _parsed("en")
     g.language = _chosen() or _negotiated()
     after_this_request(_name_language)
-    return str(g.language).replace("-", "_")
+    return _parsed(g.language)
+
+
+@cache
+def _parsed(tag: str) -> Locale:
+    """Return a locale, one object for each: what is kept by locale is then found at once."""
+    return Locale.parse(tag, sep="-")
 
 
 def _name_language(response: Response) -> Response:

@@ -51,7 +51,7 @@ def _said_day(day: date, pattern: str, locale: Locale) -> str:
 
 def clock_time(value: datetime) -> str:
     """Return the time of day in UTC, to the second."""
-    return value.astimezone(UTC).strftime("%H:%M:%S UTC")
+    return f"{value.astimezone(UTC).time().isoformat('seconds')} UTC"
 
 
 def minute(value: datetime) -> str:

@@ -223,13 +223,13 @@ def _payloads(app: Flask, rows: Rows) -> Iterator[dict[str, Any]]:
 
 
 def _signed_in_events() -> Any:
-    """Return the INSERT that gives every session the event of its sign-in."""
+    """Return the INSERT that gives every session the event of its sign-in, in their order."""
     row, user = UserSession, User
     events = select(
         row.started_at, literal(Verb.SIGNED_IN.value), literal("ok"), literal("user"), row.user_id,
         user.name, user.role, row.reference, row.first_ip, row.user_id, user.name, row.reference,
         cast(literal({}, JSON), JSON),
-    ).join(user, user.id == row.user_id).order_by(row.id)  # fmt: skip
+    ).join(user, user.id == row.user_id).order_by(row.started_at, row.id)  # fmt: skip
     columns = [
         "at", "verb", "result", "actor_kind", "actor_user_id", "actor_name", "actor_role",
         "actor_reference", "ip", "target_user_id", "target_name", "reference", "details",

@@ -55,11 +55,11 @@ def index() -> ResponseReturnValue:
         if asked == "csv":
             batches = _batches(where, after, view["sort"])
             return export_csv("sessions", SESSION_COLUMNS, batches, ids_matching(where))
-        since = seen_now()
+        since = seen_now() if asked == "html" else None
         page = find(where, after=after, limit=int(view["rows"]), sort=view["sort"])
     except FilterError as error:
         return _refuse(error, query, asked)
-    if asked == "json":
+    if since is None:
         return _json(where, page, view)
     return _page(where, page, view, since)
 

@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 
 from app.audit.models import ENDS, AuditEvent, Verb
-from app.columns import now
+from app.columns import Id, now
 from app.sessions.filter import SessionFilter
 from app.sessions.models import UserSession
 from app.sessions.stores.engines import PLANNED_ANEW
@@ -37,6 +37,21 @@ _SETTLED = (
 _NEWEST = select(
     func.coalesce(select(func.max(AuditEvent.id)).scalar_subquery(), 0),
     func.coalesce(_SETTLED.scalar_subquery(), 0),
+)
+
+
+_IDS, _FLOOR, _UPTO = AuditEvent.id, bindparam("floor", type_=Id), bindparam("upto", type_=Id)
+_PAIRS = (
+    select(func.coalesce(func.lag(_IDS).over(order_by=_IDS), _FLOOR).label("before"), _IDS)
+    .where(_IDS > _FLOOR, _IDS <= _UPTO)
+    .subquery()
+)
+_MISSING = (
+    select(_PAIRS)
+    .where(_PAIRS.c.id - _PAIRS.c.before > 1)
+    .order_by(_PAIRS.c.id.desc())
+    .limit(_MOST_GAPS)
+    .execution_options(**PLANNED_ANEW)
 )
 
 
@@ -70,11 +85,7 @@ def seen_now() -> Seen:
     floor = max(floor, upto - _MOST_LOOKED_AT)
     if floor >= upto:
         return Seen(upto)
-    ids = AuditEvent.id
-    before = func.coalesce(func.lag(ids).over(order_by=ids), floor).label("before")
-    pairs = select(before, ids).where(ids > floor, ids <= upto).subquery()
-    missing = select(pairs).where(pairs.c.id - pairs.c.before > 1).order_by(pairs.c.id.desc())
-    found = system.ledger.read(missing.limit(_MOST_GAPS).execution_options(**PLANNED_ANEW))
+    found = system.ledger.read(_MISSING, {"floor": floor, "upto": upto})
     return Seen(upto, tuple((row.before + 1, row.id - 1) for row in reversed(found)))
 
 

@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import Select, func, literal, select
 
 from app.people.models import Role, User
-from app.sessions.filter import STATUSES, SessionFilter, status_in_sql
+from app.sessions.filter import STATUSES, SessionFilter, for_a_filter, status_in_sql
 from app.sessions.models import UserAgent, UserSession
 from app.sessions.search import number_of
 from app.sessions.stores.engines import PLANNED_ANEW
@@ -56,10 +57,16 @@ def facets(where: SessionFilter, total: int) -> Counts:
 
 def _cells(base: SessionFilter) -> list[_Cell] | None:
     """Tell apart what matches, in one statement; None if that is too much."""
+    cells = [_Cell(*row) for row in system.ledger.read(_told_apart(base, MOST_COUNTED + 1))]
+    return cells if sum(cell.count for cell in cells) <= MOST_COUNTED else None
+
+
+@for_a_filter
+def _told_apart(base: SessionFilter, most: int) -> Select[Any]:
     status = status_in_sql() if base.state == "live" else literal("ended")
     columns = (UserSession.store, UserSession.user_id, UserSession.user_agent_id)
     few = select(*columns, status.label("status")).where(base.clause())
-    rows = few.limit(MOST_COUNTED + 1).subquery()
+    rows = few.limit(most).subquery()
     apart = (rows.c.status, rows.c.store, User.role, UserAgent.client)
     statement = (
         select(*apart, func.count())
@@ -67,9 +74,7 @@ def _cells(base: SessionFilter) -> list[_Cell] | None:
         .join(UserAgent, UserAgent.id == rows.c.user_agent_id)
         .group_by(*apart)
     )
-    found = system.ledger.read(statement.execution_options(**PLANNED_ANEW))
-    cells = [_Cell(*row) for row in found]
-    return cells if sum(cell.count for cell in cells) <= MOST_COUNTED else None
+    return statement.execution_options(**PLANNED_ANEW)
 
 
 def _by_value(facet: str, where: SessionFilter, cells: Iterable[_Cell]) -> dict[str, int | None]:
@@ -135,6 +140,9 @@ def _of_many(where: SessionFilter, total: int) -> Counts:
 def _numbers(asked: list[SessionFilter], known: Mapping[SessionFilter, int]) -> list[int]:
     """Count what filters find, in one statement, but for what is known."""
     unknown = [where for where in asked if where not in known]
-    statement = select(*map(number_of, unknown)).execution_options(**PLANNED_ANEW)
+    statement = select(*map(_number, unknown)).execution_options(**PLANNED_ANEW)
     found = {**known, **dict(zip(unknown, system.ledger.read(statement)[0], strict=True))}
     return [found[where] for where in asked]
+
+
+_number = for_a_filter(number_of)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_network
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import ColumnElement, and_, case, exists, null, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -18,7 +18,7 @@ from app.columns import now
 from app.people.models import Role, User
 from app.people.names import is_named, name_key
 from app.sessions.clients import ip_key
-from app.sessions.flags import FLAGS, flagged
+from app.sessions.flags import FLAGS, LIMIT, flagged
 from app.sessions.handles import REFERENCE_LENGTH
 from app.sessions.models import EndReason, RevocationReason, UserAgent, UserSession
 from app.sessions.system import system
@@ -26,6 +26,8 @@ from app.sessions.timeouts import ACTIVE_WITHIN, EXPIRING_WITHIN
 from app.sessions.tokens import BadSearch, fields_of, text_of, words_of
 from app.sessions.transaction import live, overdue
 from app.texts import gettext as _
+
+T = TypeVar("T")
 
 STATES = ("live", "overdue", "ended")
 """Overdue is what is past a deadline and not live any more, while no worker has recorded it."""
@@ -141,6 +143,19 @@ class SessionFilter:
         """Return what the predicate says beside the state."""
         chosen = {name: getattr(self, name) for name in _CLAUSES}
         return [_CLAUSES[name](value) for name, value in chosen.items() if value is not None]
+
+
+def for_a_filter(build: Callable[..., T]) -> Callable[..., T]:
+    """Keep the statements that a function builds for filters: building one takes as long as running it.
+
+    What is over the limit depends on the application's policy, and is built each time.
+    """
+    kept = lru_cache(maxsize=64)(build)
+
+    def built(where: SessionFilter, *further: Any) -> T:
+        return (build if where.flag == LIMIT else kept)(where, *further)
+
+    return built
 
 
 def status_in_sql() -> ColumnElement[str]:

@@ -5,6 +5,7 @@ can have a flag, but for `limit`, which looks at all that is live: ask for it wh
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     and_,
+    bindparam,
     case,
     func,
     literal,
@@ -96,8 +98,9 @@ def over_limit(user_ids: Sequence[int]) -> dict[int, int]:
     """Return those of the users who have more live sessions than their role allows, and how many."""
     if not user_ids:
         return {}
-    crowded = crowded_users(UserSession.user_id.in_(set(user_ids)))
-    return {row.user_id: row.sessions for row in system.ledger.read(crowded)}
+    crowded = _crowded(_limits(), among=True)
+    found = system.ledger.read(crowded, {"user_ids": sorted(set(user_ids))})
+    return {row.user_id: row.sessions for row in found}
 
 
 def failed_just_before(user_id: int) -> int:
@@ -115,12 +118,23 @@ def failed_just_before(user_id: int) -> int:
     return int(system.ledger.read(failed)[0][0])
 
 
-def crowded_users(*which: ColumnElement[bool]) -> Select[int, int]:
-    """Return the query for users with more live sessions than their role allows: a limit was lowered.
+def crowded_users() -> Select[int, int]:
+    """Return the query for users with more live sessions than their role allows: a limit was lowered."""
+    return _crowded(_limits(), among=False)
+
+
+def _limits() -> tuple[tuple[str, int], ...]:
+    return tuple((role, rule.limit) for role, rule in system.policy.by_role.items())
+
+
+@lru_cache(maxsize=16)
+def _crowded(limits: tuple[tuple[str, int], ...], *, among: bool) -> Select[int, int]:
+    """Return the query for the users over these limits, of all or `among` those of the parameter `user_ids`.
 
     Whoever has no more than the lowest limit is left out before anybody's role is looked up.
     """
-    by_role = {role: rule.limit for role, rule in system.policy.by_role.items()}
+    by_role = dict(limits)
+    which = [UserSession.user_id.in_(bindparam("user_ids", expanding=True))] if among else []
     several = (
         select(UserSession.user_id, func.count().label("sessions"))
         .where(live(), *which)

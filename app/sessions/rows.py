@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -147,13 +147,13 @@ def looked_up(
         present, silent = system.stores.present(by_store)
     rows = []
     for row in found:
-        shown = _shown(row)
         if look_up and not _may_have_data(row):
-            shown = replace(shown, present=False)
+            rows.append(_shown(row, present=False))
         elif look_up and row.store not in silent:
             ttl = present.get(row.store, {}).get(DataKey(row.data_key))
-            shown = replace(shown, present=ttl is not None, ttl=ttl)
-        rows.append(shown)
+            rows.append(_shown(row, present=ttl is not None, ttl=ttl))
+        else:
+            rows.append(_shown(row))
     return tuple(rows), tuple(sorted(silent))
 
 
@@ -161,7 +161,7 @@ def _may_have_data(row: AnyRow) -> bool:
     return row.ended_at is None or bool(row.purge_pending)
 
 
-def _shown(row: AnyRow) -> SessionRow:
+def _shown(row: AnyRow, *, present: bool | None = None, ttl: timedelta | None = None) -> SessionRow:
     word = "ended"
     flags: tuple[str, ...] = ()
     if row.live:
@@ -196,4 +196,6 @@ def _shown(row: AnyRow) -> SessionRow:
         missing_since=row.missing_since,
         failed_before=row.failed_before,
         flags=flags,
+        present=present,
+        ttl=ttl,
     )

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, func, or_, select, tuple_
 
 from app.columns import AnyRow, clock, now
-from app.sessions.filter import FilterError, SessionFilter, ends_soon, seen_lately
+from app.sessions.filter import FilterError, SessionFilter, ends_soon, for_a_filter, seen_lately
 from app.sessions.models import UserSession
 from app.sessions.rows import ROWS, SessionRow, looked_up
 from app.sessions.stores.engines import PLANNED_ANEW
@@ -92,13 +92,18 @@ def ids_matching(where: SessionFilter) -> Select[Any]:
 
 def count_of(where: SessionFilter) -> tuple[int, int | None, datetime]:
     """Return how many sessions match, of how many users if they are few, and the time."""
+    found = system.ledger.read(_counts(where, MOST_OF_USERS))[0]
+    return found[0], found[1], found[2]
+
+
+@for_a_filter
+def _counts(where: SessionFilter, most_of_users: int) -> Select[Any]:
     # The limit keeps PostgreSQL from counting once for each mention.
     counted = select(number_of(where).label("total")).limit(1).subquery()
-    few = select(UserSession.user_id).where(where.clause()).limit(MOST_OF_USERS).subquery()
+    few = select(UserSession.user_id).where(where.clause()).limit(most_of_users).subquery()
     users = select(func.count(few.c.user_id.distinct())).scalar_subquery()
-    counts = select(counted.c.total, case((counted.c.total <= MOST_OF_USERS, users)), clock())
-    found = system.ledger.read(counts.execution_options(**PLANNED_ANEW))[0]
-    return found[0], found[1], found[2]
+    counts = select(counted.c.total, case((counted.c.total <= most_of_users, users)), clock())
+    return counts.execution_options(**PLANNED_ANEW)
 
 
 def number_of(where: SessionFilter) -> ColumnElement[int]:
@@ -143,18 +148,27 @@ def page_of(
     sort: str = "seen",
 ) -> tuple[tuple[SessionRow, ...], tuple[str, ...], str | None]:
     """Return the rows of a page, the stores that were silent, and the next page's cursor."""
-    # Ids grow with the sign-ins, so the order of these needs no index of its own.
-    key = (UserSession.id,) if sort == "signed_in" else (_moment(where), UserSession.id)
-    page = ROWS.where(where.clause()).order_by(*(column.desc() for column in key))
+    page = _page(where, sort, limit)
     if after is not None:
+        key = _key(where, sort)
         page = page.where(tuple_(*key) < tuple_(*_from_cursor(after)[-len(key) :]))
-    found = system.ledger.read(page.limit(limit + 1).execution_options(**PLANNED_ANEW))
+    found = system.ledger.read(page)
     rows, unavailable = looked_up(found[:limit], look_up=look_up)
     return rows, unavailable, cursor_after(where, found[limit - 1]) if len(found) > limit else None
 
 
-def _moment(where: SessionFilter) -> Any:
-    return UserSession.ended_at if where.state == "ended" else UserSession.last_seen_at
+@for_a_filter
+def _page(where: SessionFilter, sort: str, limit: int) -> Any:
+    page = ROWS.where(where.clause()).order_by(*(column.desc() for column in _key(where, sort)))
+    return page.limit(limit + 1).execution_options(**PLANNED_ANEW)
+
+
+def _key(where: SessionFilter, sort: str) -> tuple[Any, ...]:
+    """Return what the rows are in the order of. Ids grow with the sign-ins, and need no index of their own."""
+    if sort == "signed_in":
+        return (UserSession.id,)
+    moment = UserSession.ended_at if where.state == "ended" else UserSession.last_seen_at
+    return (moment, UserSession.id)
 
 
 def cursor_after(where: SessionFilter, row: AnyRow) -> str:
