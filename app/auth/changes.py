@@ -219,7 +219,7 @@ def _lock(tx: Transaction, user_id: int) -> AnyRow:
     """Lock a user, and with an administrator every other one: the last must stay."""
     admins = select(User.id).where(User.role == Role.ADMIN, User.active)
     ids = {row.id for row in tx.connection.execute(admins)}
-    locked = tx.lock_users([user_id, *ids] if user_id in ids else [user_id])
+    locked = tx.locked_users([user_id, *ids] if user_id in ids else [user_id])
     if user_id not in locked:
         raise ChangeRefused(_("There is no such user."))
     return locked[user_id]

@@ -188,7 +188,7 @@ def _begin(user: User | Verified, password_hash: str | None) -> list[AnyRow]:
 
 
 def _still_holds(tx: Transaction, user_id: int, password_hash: str | None) -> AnyRow:
-    row = tx.lock_users([user_id]).get(user_id)
+    row = tx.locked_users([user_id]).get(user_id)
     if row is None or not row.active or password_hash not in (None, row.password_hash):
         raise SignInRefused
     return row

@@ -42,7 +42,7 @@ def end_denied(system: SessionSystem) -> int:
         while batch := system.ledger.read(waiting):
             with system.ledger.transaction() as tx:
                 users = {row.user_id for row in batch}
-                tx.lock_users(list(users))
+                tx.lock_users(users)
                 if of.new_password:
                     tx.require_new_passwords(users - {by.user_id}, by, of.id)
                 rows = tx.end(

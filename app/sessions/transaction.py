@@ -14,11 +14,13 @@ from sqlalchemy import (
     Connection,
     Dialect,
     ScalarSelect,
+    Text,
     and_,
     any_,
-    bindparam,
+    cast,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -90,10 +92,14 @@ def _of_cutoff(column: Any, otherwise: object) -> Any:
 
 
 def among(dialect: Dialect, column: Any, ids: Iterable[int]) -> Any:
-    """Match thousands of ids: as one array where there are arrays, which is quicker to send and to plan."""
+    """Match thousands of ids: as one array where there are arrays, which is quicker to send and to plan.
+
+    The array goes as text, for the driver takes its time over each member of a list.
+    """
     wanted = sorted(ids)
     if dialect.name == "postgresql":
-        return column == any_(bindparam(None, wanted, ARRAY(BigInteger)))
+        text = "{" + ",".join(map(str, wanted)) + "}"
+        return column == any_(cast(literal(text, Text), ARRAY(BigInteger)))
     return column.in_(wanted)
 
 
@@ -120,15 +126,18 @@ class Transaction:
         """Match thousands of ids."""
         return among(self.connection.dialect, column, ids)
 
-    def lock_users(self, user_ids: Sequence[int]) -> dict[int, AnyRow]:
+    def lock_users(self, user_ids: Iterable[int]) -> None:
+        """Lock user rows in id order."""
+        self._lock_users(user_ids, User.id)
+
+    def locked_users(self, user_ids: Iterable[int]) -> dict[int, AnyRow]:
         """Lock user rows in id order and return them as they are now."""
-        rows = self.connection.execute(
-            select(User.id, User.name, User.role, User.active, User.password_hash)
-            .where(self.among(User.id, set(user_ids)))
-            .order_by(User.id)
-            .with_for_update(key_share=True)
-        )
-        return {row.id: row for row in rows}
+        columns = (User.id, User.name, User.role, User.active, User.password_hash)
+        return {row.id: row for row in self._lock_users(user_ids, *columns)}
+
+    def _lock_users(self, user_ids: Iterable[int], *columns: Any) -> Sequence[AnyRow]:
+        some = select(*columns).where(self.among(User.id, set(user_ids))).order_by(User.id)
+        return self.connection.execute(some.with_for_update(key_share=True)).all()
 
     def live_of(self, user_id: int) -> list[AnyRow]:
         """Return a user's live sessions, oldest first."""
@@ -188,7 +197,7 @@ class Transaction:
     def end(
         self, row_ids: Sequence[int], reason: EndReason, actor: Actor, verb: Verb, **values: Any
     ) -> list[AnyRow]:
-        """End those rows that have not ended, in id order, each with its event; return what changed.
+        """End those rows that have not ended, in id order, each with its event; return what to purge of them.
 
         `values` are further columns of the row: revocation_id, reason_code, note, tell_user,
         superseded_by_id.
@@ -196,8 +205,7 @@ class Transaction:
         locked = self._lock_not_ended(row_ids)
         if not locked:
             return []
-        rows = self.targets(locked)
-        among = self.among(UserSession.id, locked)
+        among = self.among(UserSession.id, [row.id for row in locked])
         self.connection.execute(
             update(UserSession)
             .where(among, UserSession.ended_at.is_(None))
@@ -206,8 +214,8 @@ class Transaction:
         self.connection.execute(_LEAVES_DATA.from_select(_DATA, _PAYLOADS.where(among)))
         event = _end_event(verb, reason, values)
         record_each(self.connection, self.now(), actor, event, _WHOM.where(among))
-        self.events += [event] * len(rows)
-        return rows
+        self.events += [event] * len(locked)
+        return locked
 
     def purge_again(self, row_ids: Sequence[int]) -> None:
         """Let the worker delete the data of rows that have ended once more: a store still had it."""
@@ -236,20 +244,19 @@ class Transaction:
             self.record(by, [Event(verb, u.id, u.name, revocation_id=revocation_id) for u in users])
         return len(users)
 
-    def _lock_not_ended(self, row_ids: Sequence[int]) -> list[int]:
-        """Lock those rows that have not ended, in id order.
+    def _lock_not_ended(self, row_ids: Sequence[int]) -> list[AnyRow]:
+        """Lock those rows that have not ended, in id order, and return whose data lies where.
 
         Without a join, because MariaDB knows no FOR UPDATE OF and would lock the joined rows too; and by
         the ids alone, because it would rather read all that is live and wait for strangers' rows.
         """
         rows = self.connection.execute(
-            select(UserSession.id)
-            .with_hint(UserSession, "FORCE INDEX (PRIMARY)", "mariadb")
+            _PAYLOADS.with_hint(UserSession, "FORCE INDEX (PRIMARY)", "mariadb")
             .where(self.among(UserSession.id, row_ids), UserSession.ended_at.is_(None))
             .order_by(UserSession.id)
             .with_for_update()
         )
-        return [row.id for row in rows]
+        return list(rows)
 
 
 TARGET = select(
