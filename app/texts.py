@@ -39,6 +39,11 @@ def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     return str(_catalog().ungettext(one, many, number)) % {"num": number, **values}
 
 
+def pgettext(context: str, text: str, /) -> str:
+    """Translate a text that means several things: the context tells which."""
+    return str(_catalog().upgettext(context, text))
+
+
 def lazy_gettext(text: str, /, **values: Any) -> LazyString:
     """Translate a text when it is shown: for labels that are made at import."""
     return LazyString(gettext, text, **values)

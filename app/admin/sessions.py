@@ -31,6 +31,7 @@ from app.sessions.search import (
 )
 from app.sessions.system import system
 from app.texts import gettext as _
+from app.texts import pgettext
 
 blueprint = Blueprint("sessions", __name__)
 
@@ -119,7 +120,7 @@ def _page(where: SessionFilter, page: SessionPage, view: dict[str, str], since: 
         flags=flags_of(page.rows),
         where=where,
         query=query,
-        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
+        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)} | view,
         by_box=_BY_BOX,
         selects=_selects(),
         **_chips(where, page.total, _said(view)),
@@ -145,7 +146,7 @@ def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseRe
         flags={},
         where=None,
         query={},
-        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)},
+        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX, *_VIEW)},
         by_box=_BY_BOX,
         selects=_selects(),
         **_chips(None, None),
@@ -205,10 +206,12 @@ def _selects() -> list[tuple[str, str, list[tuple[str, str]]]]:
     stores = [(name, store_name(name)) for name in system.stores]
     roles = [(role.value, role_name(role)) for role in Role]
     states = [(state, state_name(state)) for state in STATES]
+    sorts = [("seen", _("Last seen")), ("signed_in", pgettext("time", "Signed in"))]
     return [
         ("store", _("Store"), [("", _("any store")), *stores]),
         ("role", _("Role"), [("", _("any role")), *roles]),
         ("state", _("State"), states),
+        ("sort", _("Sort by"), sorts),
     ]
 
 
