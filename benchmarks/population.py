@@ -145,9 +145,7 @@ def _sessions(
     people = [*range(made.people), *more]
     random.shuffle(people)
     for place, person in enumerate(people):
-        age = min(
-            -math.log(1 - (place + 0.5) / made.live) * 1.5 * 3600, _LONGEST_AGE.total_seconds()
-        )
+        age = min(-math.log((place + 0.5) / made.live) * 1.5 * 3600, _LONGEST_AGE.total_seconds())
         pause = min(random.expovariate(1 / 1200), age, _LONGEST_PAUSE.total_seconds())
         started, seen = moment - timedelta(seconds=age), moment - timedelta(seconds=pause)
         yield _session(random, first_person, person, first_agent, started, seen)
@@ -295,3 +293,5 @@ def _tidy(app: Flask) -> None:
     with system_of(app).ledger.engine.connect() as connection:
         postgresql = connection.dialect.name == "postgresql"
         connection.exec_driver_sql("VACUUM ANALYZE" if postgresql else "ANALYZE")
+        if postgresql:
+            connection.exec_driver_sql("CHECKPOINT")

@@ -62,11 +62,11 @@ class Postgres(PostgresServer):
 
     settings: ClassVar = {
         "fsync": "on",
-        "shared_buffers": "1GB",
-        "effective_cache_size": "2GB",
+        "shared_buffers": "2GB",
+        "effective_cache_size": "4GB",
         "max_wal_size": "4GB",
         "random_page_cost": "1.1",
-        "wal_compression": "on",
+        "wal_compression": "lz4",
     }
 
     def command(self) -> list[str]:

@@ -247,7 +247,8 @@ def _connector(url: URL, lock_timeout: float, statement_timeout: float | None) -
     def postgresql() -> PostgresConnection:
         connection = PostgresConnection.connect(*arguments, autocommit=True, **options)
         try:
-            limits = f"SET lock_timeout = {int(lock_timeout * 1000)}"
+            # Compiling a statement takes longer than any of these should.
+            limits = f"SET jit = off; SET lock_timeout = {int(lock_timeout * 1000)}"
             if statement_timeout is not None and budget.remaining() is not None:
                 connection.longest_statement = statement_timeout
                 limits += f"; SET statement_timeout = {int(statement_timeout * 1000)}"
