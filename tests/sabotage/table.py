@@ -83,8 +83,8 @@ TABLE = (
         3,
         "a sign-in locks the user's row (PostgreSQL)",
         f"{SESSIONS}/transaction.py",
-        "            .with_for_update(key_share=True)\n",
-        "",
+        "        return self.connection.execute(some.with_for_update(key_share=True)).all()\n",
+        "        return self.connection.execute(some).all()\n",
         (
             node(
                 "processes/test_crowds",
