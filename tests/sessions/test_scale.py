@@ -214,6 +214,14 @@ def test_the_worker_finds_what_to_do_by_indexes(many: Site) -> None:
     assert not [plan for plan in found if "Seq Scan on user_sessions" in plan]
 
 
+def test_the_ids_of_a_batch_are_read_once_and_not_for_each_row_of_the_table(many: Site) -> None:
+    ledger = many.system.ledger
+    with plans(many) as found:
+        rows = ledger.read(select(UserSession.id).where(ledger.among(UserSession.id, [3, 1, 2])))
+    assert {row.id for row in rows} == {1, 2, 3}
+    assert "'{1,2,3}'::bigint[]" in found[0], "a cast of a text stands there as one"
+
+
 def test_a_batch_for_everyone_is_found_by_an_index(many: Site) -> None:
     with commanding(many):
         set_ = freeze(Targets(everyone=True), actor=CLI)
