@@ -35,6 +35,9 @@ STATES = ("live", "overdue", "ended")
 STATUSES = ("active", "idle", "expiring")
 """What a live session is, as `timeouts.status` says it."""
 
+MOST_WORDS = 20
+"""Plain words in a search: each is a question of its own to the database, in each statement of the page."""
+
 _OF_THE_ENDED = ("ended", "reason", "by")
 _OF_THE_LIVE = ("status", "flag")
 _DURATION = re.compile(r"([<>]?)\s*(\d{1,5})\s*([smhd])")
@@ -190,7 +193,10 @@ def _is_store(field: str, value: str) -> None:
 
 
 def _are_words(field: str, value: str) -> None:
-    for word in words_of(value):
+    words = words_of(value)
+    if len(words) > MOST_WORDS:
+        raise FilterError(field, _("Use at most %(n)d plain words.", n=MOST_WORDS))
+    for word in words:
         if "/" in word:
             _network(field, word)
 

@@ -136,7 +136,7 @@ def test_a_session_is_found_by_its_reference(crowd: Site) -> None:
         {"idle": "999999d"}, {"reason": "spite"}, {"reason": "revoked", "state": "live"},
         {"ended": "soon"}, {"by": "ada", "state": "live"}, {"q": "role:boss"}, {"q": "usr:alice"},
         {"q": "10.0.0.0/99"}, {"q": "user:alice", "user": "bob"}, {"q": "idle:soon"},
-        {"q": "state:live by:ada"},
+        {"q": "state:live by:ada"}, {"q": "a " * 21},
     ],
     ids=str,
 )  # fmt: skip
