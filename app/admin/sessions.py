@@ -120,7 +120,8 @@ def _page(where: SessionFilter, page: SessionPage, view: dict[str, str], since: 
         flags=flags_of(page.rows),
         where=where,
         query=query,
-        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)} | view,
+        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX)}
+        | {"sort": view["sort"]},
         by_box=_BY_BOX,
         selects=_selects(),
         **_chips(where, page.total, _said(view)),
@@ -140,13 +141,14 @@ def _refuse(error: FilterError, query: dict[str, Any], asked: str) -> ResponseRe
     """Answer a bad filter: nothing is looked up, and the message stands beside its field."""
     if asked != "html":
         return jsonify(error="bad_filter", field=error.field, message=error.message), 400
+    given = arguments()
     page = render_template(
         "admin/sessions/list.html",
         page=None,
         flags={},
         where=None,
         query={},
-        values={name: query.get(name, "") for name in (*_BY_FORM, *_BY_BOX, *_VIEW)},
+        values={name: given.get(name, "") for name in (*_BY_FORM, *_BY_BOX, "sort")},
         by_box=_BY_BOX,
         selects=_selects(),
         **_chips(None, None),

@@ -370,7 +370,11 @@ def test_an_address_says_how_a_list_is_sorted_and_how_long_its_pages_are(
         'href="/admin/sessions?role=member&amp;sort=signed_in&amp;rows=100&amp;store=redis"' in page
     )
     for bad in ("sort=name", "rows=7"):
-        assert vera.get(f"/admin/sessions?{bad}").status_code == 400
+        refused = vera.get(f"/admin/sessions?{bad}")
+        assert refused.status_code == 400
+        assert f"{bad.partition('=')[0]} can be: " in refused.text
+    refused = vera.get("/admin/sessions?sort=signed_in&ip=nonsense")
+    assert '<option value="signed_in" selected>' in refused.text
 
 
 def test_four_kinds_of_nothing_say_four_different_things(site: Site, valkey: RedisServer) -> None:
