@@ -16,6 +16,7 @@ from app.sessions.filter import SessionFilter
 from app.sessions.models import UserSession
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.system import system
+from app.sessions.transaction import long_past_deadline
 
 _OF_LIVE = (*ENDS, Verb.SIGNED_IN, Verb.CLIENT_CHANGED)
 
@@ -96,10 +97,12 @@ def changed_since(where: SessionFilter, seen: Seen) -> tuple[bool, Seen]:
     """
     go_on_from = seen_now()
     verbs = _OF_LIVE if where.state == "live" else ENDS
+    # Who signs out in time was never overdue.
+    were_there = [long_past_deadline()] if where.state == "overdue" else []
     of_list = (
         select(AuditEvent.id)
         .join(UserSession, UserSession.reference == AuditEvent.reference)
-        .where(AuditEvent.verb.in_(verbs), *where.narrowing())
+        .where(AuditEvent.verb.in_(verbs), *were_there, *where.narrowing())
     )
     ranges = [AuditEvent.id > seen.upto, *(AuditEvent.id.between(*gap) for gap in seen.gaps)]
     asked = select(of_list.where(or_(*ranges)).exists())

@@ -36,7 +36,7 @@ from app.sessions.store import SessionError
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 RECORDED_WITHIN = 120.0
-"""Seconds after a deadline within which a worker that runs has recorded it: it passes once a minute."""
+"""Seconds after a deadline within which a worker that runs has recorded it: it passes twice a minute."""
 
 
 class RowEnded(SessionError):
@@ -55,9 +55,13 @@ def live() -> ColumnElement[bool]:
 
 def overdue() -> ColumnElement[bool]:
     """Say which rows are past a deadline and still without an end: no worker has recorded it in time."""
+    return and_(UserSession.ended_at.is_(None), long_past_deadline())
+
+
+def long_past_deadline() -> ColumnElement[bool]:
+    """Say which rows are past a deadline for so long that a worker would have recorded it, ended or not."""
     then = now(-RECORDED_WITHIN)
-    past = or_(UserSession.idle_expires_at < then, UserSession.absolute_expires_at < then)
-    return and_(UserSession.ended_at.is_(None), past)
+    return or_(UserSession.idle_expires_at < then, UserSession.absolute_expires_at < then)
 
 
 def after_cutoff() -> ColumnElement[bool]:

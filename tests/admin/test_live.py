@@ -4,6 +4,7 @@ from sqlalchemy import update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor
+from app.sessions import upkeep
 from app.sessions.changed import Seen, changed_since, seen_now
 from app.sessions.filter import SessionFilter
 from app.sessions.models import EndReason, UserSession
@@ -48,6 +49,27 @@ def test_a_list_changes_when_a_session_that_fits_begins_ends_or_changes_its_clie
     with commanding(any_site):
         revoke([vera], actor=Actor.cli("root"), reason="policy")
     assert changed() == {"live", "of vera", "ended"}
+
+
+def test_the_overdue_change_when_one_of_them_is_recorded_and_not_when_somebody_signs_out(
+    site: Site,
+) -> None:
+    alice = site.signed_in("alice")
+    start(site, "vera")
+
+    def changed(since: Seen) -> bool:
+        with commanding(site):
+            return changed_since(SessionFilter(state="overdue"), since)[0]
+
+    with clock_moved(1021):
+        with commanding(site):
+            since = seen_now()
+        alice.post("/logout", form="/account/sessions")
+        assert not site.live("alice")
+        assert not changed(since)
+        with site.app.app_context():
+            upkeep.run(site.system)
+        assert changed(since), "vera's time was over after 900 seconds"
 
 
 def test_what_appears_after_events_with_higher_ids_is_not_missed(shared_site: Site) -> None:
