@@ -43,6 +43,7 @@ FILTERS = {
     "unused for long": {"idle": ">2h"},
     "signed in long ago": {"age": ">8h"},
     "what needs a look": {"flag": "any"},
+    "overdue": {"state": "overdue"},
     "ended": {"state": "ended"},
     "ended of a user": {"state": "ended", "user": "person0000777"},
 }
