@@ -1,7 +1,7 @@
 """What a browser chooses for itself and keeps in cookies: the language of the pages and the theme.
 
-Neither looks at the session, so pages about a silent server have both. What programs read (JSON, CSV)
-stays English, as the CLI, the logs and the audit trail do.
+Neither looks at the session, so pages about a silent server have both. What programs read (JSON, CSV,
+NDJSON) stays English, as the CLI, the logs and the audit trail do.
 """
 
 from collections.abc import Mapping
@@ -32,6 +32,7 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "zh-Hant": "繁體", "zh-Hans":
 CATALOGS = Path(__file__).parent / "translations"
 THEMES = ("system", "light", "dark")
 
+_EXPORTS = ("csv", "ndjson")
 _LANGUAGE = "language"
 _THEME = "theme"
 _YEAR = 365 * 24 * 3600
@@ -72,7 +73,7 @@ def _negotiated() -> str:
 
 def _locale() -> Locale:
     """Return the locale of what is said now, for Flask-Babel, which asks once a request."""
-    if not has_request_context() or wants_json() or request.args.get("format") == "csv":
+    if not has_request_context() or wants_json() or request.args.get("format") in _EXPORTS:
         return _parsed("en")
     g.language = _chosen() or _negotiated()
     after_this_request(_name_language)

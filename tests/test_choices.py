@@ -157,6 +157,17 @@ def test_what_programs_read_stays_english(site: Site) -> None:
 
 
 @pytest.mark.admin
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_the_line_that_says_that_an_export_is_cut_stays_english(
+    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("app.listing.MOST_ROWS", 1)
+    site.signed_in("alice")
+    exported = speaks(site.signed_in("ada"), "zh-TW").get(f"/admin/audit?format={kind}")
+    assert "Cut here: an export has at most 1 rows." in exported.text
+
+
+@pytest.mark.admin
 def test_the_trail_and_what_is_stored_stay_english(site: Site) -> None:
     speaks(site.browser(), "zh-TW").sign_in("alice", "not this one")
     speaks(site.signed_in("alice"), "zh-TW").get("/admin/")
