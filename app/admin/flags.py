@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.filters import client_name, clock_time, number, sentence, store_name
 from app.sessions import flags
 from app.sessions.rows import SessionRow
 from app.sessions.system import system
+from app.sessions.transaction import RECORDED_WITHIN
 from app.texts import gettext as _
 
 
@@ -34,9 +35,9 @@ def flags_of(rows: Sequence[SessionRow]) -> dict[str, list[Flag]]:
 
 
 def overdue_flag(row: SessionRow, now: datetime) -> Flag | None:
-    """Return the flag of a session that is past a deadline which no worker has recorded."""
+    """Return the flag of a session that is past a deadline which no worker has recorded in time."""
     until = min(row.idle_expires_at, row.absolute_expires_at)
-    if row.ended_at is not None or until > now:
+    if row.ended_at is not None or until + timedelta(seconds=RECORDED_WITHIN) > now:
         return None
     seen = _(
         "Its deadline passed at %(time)s and no worker has recorded it: is the worker running?",
