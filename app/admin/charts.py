@@ -7,6 +7,7 @@ macro's SVG is never scaled: text keeps its size on a phone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from unicodedata import east_asian_width
 
 from app.filters import listed, number
 from app.texts import gettext as _
@@ -20,8 +21,8 @@ TOP = 20
 _STEPS = (1, 2, 3, 4, 5, 6, 8)
 _LINES = 4
 _LABELS = 4
-_APART = 12.0
-"""Per cent that two words over a chart must be apart, or the second is left to its title."""
+_LETTER = 2.5
+"""Per cent that a letter beside a chart takes on a phone; one of Chinese takes two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An upright line that is placed; `label` is None where it would run into the one before."""
+    """An upright line that is placed; `label` is None where there is no room on either side."""
 
     x: float
     title: str
@@ -146,19 +147,32 @@ def _bar(series: Sequence[str], column: Column, x: float, width: float, top: int
 
 def _labels(columns: Sequence[Column], width: float) -> list[Label]:
     """Name every so many columns that have words, at their left edge as the time they begin is."""
-    named = [(i, column.label) for i, column in enumerate(columns) if column.label]
+    named = [(i * width, column.label) for i, column in enumerate(columns) if column.label]
     every = -(-len(named) // _LABELS) or 1
-    return [Label(round(i * width, 2), "start", text) for i, text in named[::every]]
+    return [
+        Label(100, "end", text) if x + _width(text) > 100 else Label(round(x, 2), "start", text)
+        for x, text in named[::every]
+    ]
 
 
 def _marks(uprights: Sequence[Upright]) -> tuple[Mark, ...]:
+    """Place lines, each named on its right; on its left where another one is near."""
+    lines = sorted(uprights, key=lambda line: line.share)
+    places = [round(100 * line.share, 2) for line in lines]
+    following = [*places[1:], 200.0]
     marks: list[Mark] = []
-    last = -_APART
-    for line in sorted(uprights, key=lambda line: line.share):
-        x = round(100 * line.share, 2)
+    free = 0.0
+    for line, x, after in zip(lines, places, following, strict=False):
+        width = _width(line.label)
+        left, right = x - width >= free, x >= free and x + width <= 100
         label = None
-        if x - last >= _APART:
-            last = x
-            label = Label(x, "end" if x > 100 - _APART else "start", line.label)
+        if left and (not right or after - x < 2 * width):
+            label, free = Label(x, "end", line.label), x
+        elif right:
+            label, free = Label(x, "start", line.label), x + width
         marks.append(Mark(x, line.title, label))
     return tuple(marks)
+
+
+def _width(text: str) -> float:
+    return _LETTER * sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)

@@ -195,6 +195,21 @@ def test_a_chart_is_as_high_as_its_values_say() -> None:
     assert charts.chart([], []).ticks[-1] == (charts.TOP, 4)
 
 
+def test_a_line_over_a_chart_is_named_wherever_there_is_room() -> None:
+    def named(*shares: float, text: str = "#12") -> list[str]:
+        lines = [Upright(share, text, "") for share in shares]
+        marks = charts.chart([], [], lines).marks
+        return [mark.label.anchor if mark.label else "" for mark in marks]
+
+    assert named() == []
+    assert named(0.2, 0.5) == ["start", "start"]
+    assert named(0.5, 0.53) == ["end", "start"]
+    assert named(0.02, 0.05, 0.98) == ["start", "", "end"]
+    assert named(0.5, 0.52, 0.54) == ["end", "start", ""]
+    assert named(0.5, 0.64) == ["end", "start"]
+    assert named(0.3, 0.5, text="12 小時") == ["end", "start"]
+
+
 def test_a_time_in_which_nobody_counted_is_not_shown_as_zero(site: Site) -> None:
     ada = site.signed_in("ada")
     work(site)
