@@ -453,6 +453,21 @@ def test_the_search_box_takes_tokens_and_shows_what_is_filtered(site: Site) -> N
     assert 'value="usr:alice"' in refused.text
 
 
+def test_the_filters_are_open_for_whoever_used_them_alone(site: Site) -> None:
+    vera = site.signed_in("vera")
+    form = "user=&ip=10.31.0.0/16&reference=&store=&role=&state=live&sort=seen"
+    for query, opened in (
+        ("q=ip:10.31.0.0/16", False),
+        ("ip=10.31.0.0/16&sort=signed_in", False),
+        ("q=usr:alice", False),
+        (form, True),
+        ("ip=nonsense", True),
+        ("colour=red", True),
+    ):
+        page = vera.get(f"/admin/sessions?{query}").text
+        assert ('<details class="filters" open>' in page) is opened, query
+
+
 def test_the_patterns_are_there_in_development_only(make_site: Callable[..., Site]) -> None:
     page = make_site().signed_in("vera").get("/admin/patterns")
     assert page.status_code == 200
