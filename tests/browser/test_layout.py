@@ -67,6 +67,21 @@ def test_a_session_takes_two_lines_on_a_phone(people: People, served: Served) ->
         assert max(heights) <= 64, f"{path}: {heights}"
 
 
+def test_a_session_takes_one_line_at_a_desk(people: People, served: Served) -> None:
+    """With the badge of a role, a flag or the reader's own session, and with a short IPv6 address."""
+    furnish(served.site)
+    ada = people.signed_in("ada", viewport={"width": 1280, "height": 800})
+
+    ada.open("/admin/sessions")
+    rows = ada.page.locator("tbody tr")
+
+    heights = rows.evaluate_all("(rows) => rows.map((row) => row.offsetHeight)")
+    assert len(heights) > 4
+    assert max(heights) <= 42
+    for part in ("2001:db8:4860::8888", "this session", "failed before"):
+        expect(rows.filter(has_text=part)).not_to_have_count(0)
+
+
 _CUT = """() => [...document.querySelectorAll("main table")].filter((table) => {
     const card = table.closest(".card").getBoundingClientRect();
     const cells = [...table.querySelectorAll("th, td")].filter((cell) => cell.checkVisibility());
@@ -84,7 +99,7 @@ def test_no_table_is_cut_between_a_phone_and_a_desk(people: People, served: Serv
     lists += [f"/admin/users/{values['user_id'][0]}"]
     for path in lists:
         ada.open(path)
-        for width in (390, 769, 800, 928, 1024, 1140, 1216, 1240):
+        for width in (390, 769, 800, 928, 1024, 1140, 1216, 1240, 1280, 1440):
             ada.page.set_viewport_size({"width": width, "height": 800})
             cut[path, width] = ada.page.evaluate(_CUT)
 
