@@ -261,9 +261,12 @@ def _user(name: str) -> ColumnElement[bool]:
 
 def _role(role: str) -> ColumnElement[bool]:
     """Match the sessions of a role. Staff are few: members are all who are none of them."""
-    if Role(role).is_staff:
-        return _of_user(User.role == role)
-    return ~_of_user(User.role != role)
+    return _of_user(User.role == role) if Role(role).is_staff else ~of_staff()
+
+
+def of_staff() -> ColumnElement[bool]:
+    """Match the sessions of whoever is no member."""
+    return _of_user(User.role != Role.MEMBER.value)
 
 
 def _status(word: str) -> ColumnElement[bool]:

@@ -10,15 +10,34 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
 from app.columns import AnyRow, clock, now
-from app.sessions.filter import FilterError, SessionFilter, ends_soon, for_a_filter, seen_lately
+from app.people.models import Role
+from app.sessions.filter import (
+    FilterError,
+    SessionFilter,
+    ends_soon,
+    for_a_filter,
+    of_staff,
+    seen_lately,
+)
 from app.sessions.models import UserSession
 from app.sessions.rows import ROWS, SessionRow, looked_up
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.system import system
-from app.sessions.transaction import after_cutoff, cutoff_denies
+from app.sessions.transaction import after_cutoff, cutoff_denies, live
 from app.texts import gettext as _
 
 LONGEST_PAGE = 200
@@ -107,7 +126,9 @@ def _counts(where: SessionFilter, most_of_users: int) -> Select[Any]:
 
 
 def number_of(where: SessionFilter) -> ColumnElement[int]:
-    """Return, for a statement, how many sessions match."""
+    """Return, for a statement, how many sessions match. Members are all but the staff, who are few."""
+    if where.to_query() == {"role": Role.MEMBER.value}:
+        return number_live() - _counted(and_(live(), of_staff()))
     quick = where.state == "live" and where.status in (None, "active")
     if not quick or set(where.to_query()) - {"store", "status"}:
         return _counted(where.clause())
@@ -132,7 +153,10 @@ def _open_but(few: ColumnElement[bool], *which: ColumnElement[bool]) -> ColumnEl
     denied = _counted(and_(open_, ~few, ~after_cutoff()))
     # A CASE and no condition: that would be looked at after PostgreSQL has started its workers.
     denied_if_any = case((cutoff_denies(), denied), else_=0)
-    return _counted(open_) - _counted(and_(open_, few)) - denied_if_any
+    # By a CASE, for what narrows all is no way to find the few.
+    of_few = func.count(case((and_(true(), *which), 1)))
+    past = select(of_few).select_from(UserSession).where(UserSession.ended_at.is_(None), few)
+    return _counted(open_) - past.scalar_subquery() - denied_if_any
 
 
 def _counted(condition: ColumnElement[bool]) -> ScalarSelect[int]:
