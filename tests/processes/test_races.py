@@ -127,6 +127,27 @@ def test_an_act_ends_the_session_of_a_sign_in_that_was_about_to_commit(
         assert len(holdings(site)) == len(own)
 
 
+def test_a_sign_in_waits_for_one_that_is_about_to_commit_and_counts_its_session(
+    square: Square, site: Site
+) -> None:
+    interned(square)
+    for _ in range(LIMIT - 1):
+        site.signed_in("alice")
+    under_way = square.at_once([sign_ins(square, stop="commit")])
+    under_way.start()
+    door = square.barrier.arrived("crowd-0-commit")
+    entered = begun(site, lambda: site.signed_in("alice"))
+    if square.database == "postgresql":
+        wait_until(lambda: waiters(site) or entered.done())
+        assert not entered.done()
+
+    door.open()
+    assert under_way.finish() == [{"signed in": 1}]
+    entered.result(PATIENCE)
+    assert len(alive(site)) == LIMIT
+    assert len(site.rows()) == LIMIT + 2
+
+
 def begun(site: Site, acting: Callable[[], object]) -> Future[object]:
     """Start an act in a thread of its own, and return when its first transaction is about to begin."""
     begins = threading.Event()

@@ -87,8 +87,9 @@ TABLE = (
         "        return self.connection.execute(some).all()\n",
         (
             node(
-                "processes/test_crowds",
-                "test_sign_ins_at_once_leave_as_many_sessions_as_the_limit_allows[postgresql-1]",
+                "processes/test_races",
+                "test_a_sign_in_waits_for_one_that_is_about_to_commit_and_counts_its_session"
+                "[postgresql]",
             ),
         ),
     ),
