@@ -3,7 +3,7 @@
 redis-py's own asks the nodes for the slots under a lock, after the budget has gone on the node that
 did not answer, so it would never learn of a promotion; and it sleeps. This one asks at the start of
 the next call, each node for a part of the budget, and has neither locks, threads nor retries. It
-knows commands of one key, and pipelines of them, which is what the store and the throttle send.
+knows commands of one key, pipelines of them, and two of many keys: what the store and the throttle send.
 """
 
 import random
@@ -34,6 +34,9 @@ REDIRECTIONS = 5
 
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3}
 """Where a command's key stands, if not right behind its name."""
+
+_COUNTING = ("UNLINK", "EXISTS")
+"""Commands of many keys, whose answers add up: each key is sent to its own node."""
 
 Command = tuple[tuple[Any, ...], dict[str, Any]]
 """A command's arguments and redis-py's options for its answer."""
@@ -75,6 +78,8 @@ class ClusterClient(CoreCommands):
         """Run one command. SCRIPT LOAD has no key: it goes to every master."""
         if args[0] == "SCRIPT LOAD":
             return self.at_masters(*args, **options)[0]
+        if args[0] in _COUNTING:
+            return sum(self.run([((args[0], key), options) for key in args[1:]]))
         (answer,) = self.run([(args, options)])
         return answer
 

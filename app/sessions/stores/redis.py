@@ -1,7 +1,7 @@
 """Payloads in Redis or Valkey: one string a session, one round trip a call.
 
-Every command names one key (a pipeline holds many such commands), so the store works on a Cluster
-as it is. It never runs KEYS or SCAN: which sessions exist is the ledger's to say.
+A Cluster's client sends each key to its own node, so the store works there as it is. It never runs
+KEYS or SCAN: which sessions exist is the ledger's to say.
 """
 
 import secrets
@@ -29,7 +29,10 @@ VERSION_BYTES = 8
 """A value is the version and then the payload."""
 
 CHUNK = 500
-"""Commands in one pipeline."""
+"""Keys in one command, or commands in one pipeline."""
+
+_FEW = 200
+"""Of more keys than these it is asked first whether any exists: after a revocation none does."""
 
 _SAVE = b"""
 local held = redis.call('GETRANGE', KEYS[1], 0, 7)
@@ -99,26 +102,22 @@ class RedisStore:
         """Delete payloads, whose memory is freed in the background; return how many were there."""
         deleted = 0
         for chunk in _chunks(keys):
-            with (
-                self.breaker.answering("delete"),
-                self._client.pipeline(transaction=False) as pipeline,
-            ):
-                for key in chunk:
-                    pipeline.unlink(self._name(key))
-                deleted += sum(pipeline.execute())
+            with self.breaker.answering("delete"):
+                deleted += self._client.unlink(*map(self._name, chunk))
         return deleted
 
     def present(self, keys: Sequence[DataKey]) -> dict[DataKey, timedelta]:
         """Return the time left of those payloads that exist."""
         found: dict[DataKey, timedelta] = {}
         for chunk in _chunks(keys):
-            with (
-                self.breaker.answering("present"),
-                self._client.pipeline(transaction=False) as pipeline,
-            ):
-                for key in chunk:
-                    pipeline.pttl(self._name(key))
-                answers: list[int] = pipeline.execute()
+            names = [self._name(key) for key in chunk]
+            with self.breaker.answering("present"):
+                if len(names) > _FEW and not self._client.exists(*names):
+                    continue
+                with self._client.pipeline(transaction=False) as pipeline:
+                    for name in names:
+                        pipeline.pttl(name)
+                    answers: list[int] = pipeline.execute()
             for key, left in zip(chunk, answers, strict=True):
                 if left != _ABSENT:
                     found[key] = timedelta.max if left < 0 else timedelta(milliseconds=left)
