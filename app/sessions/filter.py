@@ -266,7 +266,7 @@ def _role(role: str) -> ColumnElement[bool]:
 
 def of_staff() -> ColumnElement[bool]:
     """Match the sessions of whoever is no member."""
-    return _of_user(User.role != Role.MEMBER.value)
+    return _of_user(User.role.in_([role.value for role in Role if role.is_staff]))
 
 
 def _status(word: str) -> ColumnElement[bool]:

@@ -37,7 +37,7 @@ from app.sessions.models import UserSession
 from app.sessions.rows import ROWS, SessionRow, looked_up
 from app.sessions.stores.engines import PLANNED_ANEW
 from app.sessions.system import system
-from app.sessions.transaction import after_cutoff, cutoff_denies, live
+from app.sessions.transaction import after_cutoff, cutoff_denies
 from app.texts import gettext as _
 
 LONGEST_PAGE = 200
@@ -128,7 +128,7 @@ def _counts(where: SessionFilter, most_of_users: int) -> Select[Any]:
 def number_of(where: SessionFilter) -> ColumnElement[int]:
     """Return, for a statement, how many sessions match. Members are all but the staff, who are few."""
     if where.to_query() == {"role": Role.MEMBER.value}:
-        return number_live() - _counted(and_(live(), of_staff()))
+        return number_live() - number_live(of_staff())
     quick = where.state == "live" and where.status in (None, "active")
     if not quick or set(where.to_query()) - {"store", "status"}:
         return _counted(where.clause())
