@@ -20,6 +20,7 @@ from app.sessions.later import later
 from app.sessions.models import Revocation
 from app.sessions.receipt import Receipt, receipt
 from app.sessions.stores import Stores, budget
+from app.sessions.transaction import live
 from tests import servers
 from tests.sessions.helpers import bring_back
 from tests.sessions.test_receipt import deaf
@@ -375,6 +376,22 @@ def test_the_progress_of_a_long_revocation_is_the_ledgers(
     body = ada.get(f"{review}?format=json").json
     assert body is not None
     assert [body[name] for name in ("ended", "waiting", "purged", "done")] == [3, 0, 3, True]
+
+
+def test_what_waits_for_a_lock_is_confirmed_and_left_to_the_worker(shared_site: Site) -> None:
+    start(shared_site, "alice", "bob")
+    ada = shared_site.signed_in("ada")
+    review = choose(shared_site, ada, "alice", "bob")
+    with shared_site.system.ledger.transaction() as tx:
+        tx.lock_users([shared_site.user_id("bob")])
+        assert ada.post(review, {"reason": "incident"}).status_code == 303
+        page = ada.get(review).text
+        assert "Confirmed and under way." in page
+        assert '<progress max="2" value="0"' in page
+    with shared_site.app.app_context():
+        revocation.resume(shared_site.system)
+    assert "2 of 2 gone." in ada.get(review).text
+    assert {row.name for row in shared_site.rows(live())} == {"ada"}
 
 
 def test_a_review_says_what_has_ended_since(site: Site) -> None:
