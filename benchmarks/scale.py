@@ -270,7 +270,7 @@ class Scale:
             begun = time.perf_counter()
             frozen = freeze(tenth, actor=CLI)
             self.say("freeze", "tenth_s", time.perf_counter() - begun, "s", frozen.size)
-            done = revocation.confirm(frozen.id, actor=CLI, reason="incident")
+            done = revocation.revoke(frozen, actor=CLI, reason="incident")
             self.say("revoke", "tenth_s", time.perf_counter() - begun, "s", done.ended)
             self._check(done)
         with self._sign_ins("revoke_everyone"), self.app.test_request_context("/"):
@@ -278,7 +278,7 @@ class Scale:
 
     def _revoke(self, targets: Targets) -> None:
         frozen = freeze(targets, actor=CLI)
-        self._check(revocation.confirm(frozen.id, actor=CLI, reason="incident"))
+        self._check(revocation.revoke(frozen, actor=CLI, reason="incident"))
 
     def _check(self, done: Receipt) -> None:
         if not done.finished or done.purge_pending or done.present:
@@ -298,6 +298,9 @@ class Scale:
             budget.start(DEADLINE)
             revocation.confirm(frozen.id, actor=CLI, reason="incident")
             self.say("revoke", "everyone_confirm_s", time.perf_counter() - confirmed, "s")
+            budget.start(DEADLINE)
+            took = self.timed(lambda: receipt(system_of(web), frozen.id))
+            self.say("revoke", "everyone_receipt_under_way_s", took, "s")
             budget.clear()
         system_of(web).close()
         revocation.resume(self.system)

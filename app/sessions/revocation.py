@@ -48,8 +48,8 @@ LONGEST_NOTE = 2000
 _READ_BACK_FOR = timedelta(hours=1)
 _ENOUGH_BUDGET = 0.2
 """Seconds of a request's deadline with which a further batch is begun."""
-_FOR_THE_RECEIPT = 0.2
-"""Seconds of it that are kept for showing what was done."""
+_FOR_THE_ANSWER = 0.2
+"""Seconds of it that are kept for what follows."""
 _IS_DUE = or_(UserSession.idle_expires_at <= now(), UserSession.absolute_expires_at <= now()).label(
     "due"
 )
@@ -67,7 +67,7 @@ def confirm(
     note: str = "",
     tell: bool = False,
     new_password: bool = False,
-) -> Receipt:
+) -> None:
     """End exactly the frozen set, in batches, purge and read back; what does not fit is the worker's.
 
     With `new_password`, one is required of everybody in the set but the actor.
@@ -95,11 +95,7 @@ def confirm(
             Verb.REVOCATION_CONFIRMED, revocation_id=revocation_id, reason=code.value, note=note
         )
         tx.record(by, [event])
-    on = system_of(current_app)
-    work(on, revocation_id)
-    done = receipt(on, revocation_id)
-    assert done is not None
-    return done
+    work(system_of(current_app), revocation_id)
 
 
 def revoke(
@@ -120,9 +116,10 @@ def revoke(
         if isinstance(targets, str):
             raise TypeError("give references as a list, not as one string")
         targets = freeze(Targets(references=tuple(targets)), actor=actor)
-    return confirm(
-        targets.id, actor=actor, reason=reason, note=note, tell=tell, new_password=new_password
-    )
+    confirm(targets.id, actor=actor, reason=reason, note=note, tell=tell, new_password=new_password)
+    done = receipt(system_of(current_app), targets.id)
+    assert done is not None
+    return done
 
 
 def retry_purge(revocation_id: int, store: str | None = None) -> Receipt | None:
@@ -192,7 +189,7 @@ def work(on: SessionSystem, revocation_id: int) -> None:
 
 def _end_in_time(on: SessionSystem, revocation_id: int) -> bool:
     """Say whether all is ended."""
-    with budget.within((budget.remaining() or 0.0) - _FOR_THE_RECEIPT):
+    with budget.within((budget.remaining() or 0.0) - _FOR_THE_ANSWER):
         while ended := _batch(on, revocation_id, FIRST_BATCH):
             purge(on, ended.rows)
             if ended.last:

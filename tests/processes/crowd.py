@@ -129,7 +129,7 @@ def _freeze_and_confirm(app: Flask, targets: Targets) -> str:
             frozen = freeze(targets, actor=_OPS)
         except NothingToRevoke:
             return "nothing to revoke"
-        return _words(revocation.confirm(frozen.id, actor=_OPS, reason="incident"))
+        return _words(revocation.revoke(frozen, actor=_OPS, reason="incident"))
 
 
 def _words(receipt: Receipt) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.sessions.freeze import Targets, freeze
-from app.sessions.revocation import confirm
+from app.sessions.revocation import confirm, revoke
 from tests.sessions.test_revocation import CLI, alive, commanding, start
 from tests.sessions.test_upkeep import run
 from tests.site import PASSWORD, Browser, Site, clock_moved
@@ -67,7 +67,7 @@ def test_a_cutoff_is_the_second_of_the_freeze(any_site: Site) -> None:
     with clock_moved(1):
         (after,) = start(any_site, "bob")
     with commanding(any_site), clock_moved(299):
-        assert confirm(frozen.id, actor=CLI, reason="incident").ended == 1
+        assert revoke(frozen, actor=CLI, reason="incident").ended == 1
     assert alive(any_site) == {after}
 
 

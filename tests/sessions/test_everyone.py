@@ -59,7 +59,7 @@ def test_who_signs_in_while_everyone_is_frozen_is_not_counted(shared_site: Site)
     with just_after(shared_site, "INSERT INTO revocations", lambda: start(shared_site, "bob")):
         frozen = everyone(shared_site)
     with commanding(shared_site):
-        done = confirm(frozen.id, actor=CLI, reason="incident")
+        done = revoke(frozen, actor=CLI, reason="incident")
     assert (frozen.size, done.ended, done.already_ended) == (1, 1, 0)
     assert [row.name for row in shared_site.rows(live())] == ["bob"]
 
@@ -122,7 +122,7 @@ def test_a_receipt_of_everyone_counts_who_had_left_before(any_site: Site) -> Non
     frozen = everyone(any_site)
     with commanding(any_site):
         revoke([bob], actor=CLI, reason="other")
-        done = confirm(frozen.id, actor=CLI, reason="incident")
+        done = revoke(frozen, actor=CLI, reason="incident")
     assert (done.ended, done.already_ended, done.waiting) == (2, 1, 0)
     assert (done.purged, done.purge_pending, done.present) == (2, 0, 0)
     assert {row.reference: row.reason_code for row in any_site.rows()} == {
@@ -138,7 +138,7 @@ def test_what_time_had_ended_before_the_freeze_is_not_called_revoked(any_site: S
         (bob,) = start(any_site, "bob")
         frozen = everyone(any_site)
         with commanding(any_site):
-            done = confirm(frozen.id, actor=CLI, reason="incident")
+            done = revoke(frozen, actor=CLI, reason="incident")
     assert (frozen.size, done.ended, done.already_ended) == (1, 1, 0)
     assert {row.reference: row.end_reason for row in any_site.rows()} == {
         alice: "idle_timeout", bob: "revoked",
@@ -267,5 +267,5 @@ def test_who_was_committed_behind_the_batches_is_ended_too(any_site: Site) -> No
     with any_site.system.ledger.transaction() as tx:
         tx.connection.execute(update(Revocation).values(reached=passed))
     with commanding(any_site):
-        done = confirm(frozen.id, actor=CLI, reason="incident")
+        done = revoke(frozen, actor=CLI, reason="incident")
     assert (done.ended, done.finished) == (2, True)

@@ -9,7 +9,7 @@ from app.audit.trail import Actor
 from app.sessions import upkeep
 from app.sessions.freeze import Targets, freeze
 from app.sessions.receipt import receipt
-from app.sessions.revocation import confirm, resume, retry_purge, revoke
+from app.sessions.revocation import resume, retry_purge, revoke
 from tests.servers import RedisServer
 from tests.sessions.helpers import bring_back, reference_of
 from tests.sessions.test_revocation import commanding, start
@@ -99,7 +99,7 @@ def test_a_receipt_keeps_what_was_said(site: Site) -> None:
     (reference,) = start(site, "alice")
     with commanding(site):
         frozen = freeze(Targets(references=(reference,)), actor=CLI)
-        done = confirm(frozen.id, actor=CLI, reason="policy", note="n" * 3000, tell=True)
+        done = revoke(frozen, actor=CLI, reason="policy", note="n" * 3000, tell=True)
     assert (done.reason, done.tell, done.actor_name) == ("policy", True, "root")
     assert done.note == "n" * 2000
     assert done.finished_at is not None

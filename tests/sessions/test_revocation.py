@@ -73,7 +73,7 @@ def test_confirming_ends_exactly_what_was_frozen(any_site: Site) -> None:
     (spared,) = start(any_site, "vera")
     with commanding(any_site):
         frozen = freeze(Targets(references=tuple(chosen)), actor=CLI)
-        done = confirm(frozen.id, actor=CLI, reason="incident", note="a leak")
+        done = revoke(frozen, actor=CLI, reason="incident", note="a leak")
     assert alive(any_site) == {spared}
     assert done.counts() == {
         "ended": 2, "already_ended": 0, "purged": 2, "purge_pending": 0, "present": 0,
@@ -104,7 +104,7 @@ def test_one_that_ended_meanwhile_counts_as_already_ended(any_site: Site) -> Non
     with commanding(any_site):
         frozen = freeze(Targets(references=(alice, bob)), actor=CLI)
         revoke([alice], actor=CLI, reason="other")
-        done = confirm(frozen.id, actor=CLI, reason="incident")
+        done = revoke(frozen, actor=CLI, reason="incident")
     assert (done.ended, done.already_ended) == (1, 1)
     assert any_site.rows()[0].reason_code == "other"
     revoked = any_site.events("session.revoked")
@@ -128,7 +128,7 @@ def test_ones_own_session_is_held_back(any_site: Site) -> None:
         frozen = freeze(Targets(references=(own, alice)), actor=person)
         assert frozen.size == 1
         seen = review(frozen.id, actor=person)
-        done = confirm(frozen.id, actor=person, reason="incident")
+        done = revoke(frozen, actor=person, reason="incident")
     assert seen is not None
     assert seen.held_back == done.held_back == own
     assert alive(any_site) == {own}
@@ -147,7 +147,7 @@ def test_an_operator_leaves_administrators_out(any_site: Site) -> None:
     with acting(ops) as person:
         frozen = freeze(Targets(references=(alice, ada)), actor=person)
         seen = review(frozen.id, actor=person)
-        done = confirm(frozen.id, actor=person, reason="incident")
+        done = revoke(frozen, actor=person, reason="incident")
     assert seen is not None
     assert (seen.left_out, done.left_out, done.ended) == (1, 1, 1)
     assert ada in alive(any_site)
@@ -200,7 +200,7 @@ def test_a_review_is_stale_after_five_minutes(any_site: Site) -> None:
             confirm(frozen.id, actor=CLI, reason="incident")
     assert alive(any_site) == {alice}
     with commanding(any_site), clock_moved(299):
-        assert confirm(frozen.id, actor=CLI, reason="incident").ended == 1
+        assert revoke(frozen, actor=CLI, reason="incident").ended == 1
 
 
 def test_another_persons_review_is_neither_shown_nor_confirmed(site: Site) -> None:
@@ -311,7 +311,7 @@ def test_revoking_everyone_denies_all_at_once_and_spares_ones_own(any_site: Site
     start(any_site, "bob", "vera")
     with acting(ada) as person:
         frozen = freeze(Targets(everyone=True), actor=person)
-        done = confirm(frozen.id, actor=person, reason="incident")
+        done = revoke(frozen, actor=person, reason="incident")
     assert (frozen.size, done.ended) == (3, 3)
     assert ada.is_signed_in()
     assert not alice.is_signed_in()
@@ -325,7 +325,7 @@ def test_the_cutoff_denies_before_any_row_has_ended(
     monkeypatch.setattr(revocation, "work", lambda *_: None)
     with acting(ada) as person:
         frozen = freeze(Targets(everyone=True), actor=person)
-        done = confirm(frozen.id, actor=person, reason="incident")
+        done = revoke(frozen, actor=person, reason="incident")
     assert (done.ended, done.waiting, done.finished) == (0, 1, False)
     assert [row.ended_at for row in site.rows()] == [None, None]
     assert ada.is_signed_in()
@@ -395,8 +395,8 @@ def test_overlapping_revocations_end_each_session_once(
     with commanding(site):
         one = freeze(Targets(references=tuple(references[:4])), actor=CLI)
         two = freeze(Targets(references=tuple(references[2:])), actor=CLI)
-        first = confirm(one.id, actor=CLI, reason="incident")
-        second = confirm(two.id, actor=CLI, reason="policy")
+        first = revoke(one, actor=CLI, reason="incident")
+        second = revoke(two, actor=CLI, reason="policy")
     assert (first.ended, second.ended, second.already_ended) == (4, 2, 2)
     revoked = site.events("session.revoked")
     assert sorted(event.reference for event in revoked) == sorted(references)
@@ -410,7 +410,7 @@ def test_bulks_of_many_batches_end_all(
     monkeypatch.setattr(revocation, "BATCH", 2)
     with commanding(site):
         frozen = freeze(Targets(matching=SessionFilter(user="alice")), actor=CLI)
-        done = confirm(frozen.id, actor=CLI, reason="incident")
+        done = revoke(frozen, actor=CLI, reason="incident")
     assert (done.ended, done.purged, done.finished) == (10, 10, True)
     assert {row.revocation_id for row in site.rows()} == {frozen.id}
 

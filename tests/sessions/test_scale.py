@@ -19,7 +19,7 @@ from app.sessions import frozen, revocation, search, upkeep
 from app.sessions.filter import SessionFilter
 from app.sessions.freeze import Targets, freeze
 from app.sessions.models import Cutoff, Revocation, UserSession
-from app.sessions.revocation import confirm, revoke
+from app.sessions.revocation import revoke
 from app.sessions.stores.engines import PLANNED_ANEW
 from benchmarks.population import BRANCH, CLIENT, DESK, Population, populate
 from tests.servers import RedisServer, drop_postgresql_database, unique_name
@@ -291,6 +291,6 @@ def test_each_batch_asks_the_ledger_as_often_as_the_one_before(
         start(roomy, *["alice"] * (10 * batches - 5))
         with commanding(roomy), statements(roomy) as found:
             set_ = freeze(Targets(user_id=roomy.user_id("alice")), actor=CLI)
-            assert confirm(set_.id, actor=CLI, reason="incident").ended == 10 * batches - 5
+            assert revoke(set_, actor=CLI, reason="incident").ended == 10 * batches - 5
         asked.append(len(found))
     assert asked[2] - asked[1] == asked[1] - asked[0] < 25
