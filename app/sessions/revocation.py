@@ -7,24 +7,22 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import current_app
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from app.audit.models import Verb
 from app.audit.trail import Actor, Event
 from app.columns import AnyRow, now
 from app.people.models import Permission
 from app.sessions import frozen
+from app.sessions.cutoff import cut_off
 from app.sessions.freeze import Frozen, Targets, freeze, permitted
 from app.sessions.isolation import refuse_uncommitted
 from app.sessions.ledger import Principal
 from app.sessions.models import (
-    Cutoff,
     EndReason,
     PendingPurge,
     Revocation,
@@ -36,7 +34,7 @@ from app.sessions.receipt import Receipt, read_back, receipt
 from app.sessions.store import StoreUnavailable
 from app.sessions.stores import budget
 from app.sessions.system import SessionSystem, system, system_of
-from app.sessions.transaction import BEFORE_ALL, Transaction
+from app.sessions.transaction import Transaction
 from app.texts import gettext as _
 
 log = logging.getLogger(__name__)
@@ -90,7 +88,7 @@ def confirm(
             .values(**values, confirmed_at=tx.now())
         )
         if row.everyone:
-            _cut_off(tx, row)
+            cut_off(tx, row)
         event = Event(
             Verb.REVOCATION_CONFIRMED, revocation_id=revocation_id, reason=code.value, note=note
         )
@@ -297,45 +295,3 @@ def _check_fresh(tx: Transaction, row: AnyRow | None, by: Actor) -> None:
         raise Stale(_("This revocation is confirmed already."))
     if tx.now() >= row.expires_at:
         raise Stale(_("This review is over five minutes old. Choose the sessions again."))
-
-
-def _cut_off(tx: Transaction, row: AnyRow) -> None:
-    """Deny everyone at once, but for the session that is held back; the rows follow in batches.
-
-    Whom the cutoff before this one denies stays denied: its batches may not have come to them yet.
-    """
-    spared = None
-    if row.held_back is not None:
-        spared = _spared(tx, UserSession.reference == row.held_back)
-    before = _lock_cutoff(tx)
-    earlier, later = sorted(
-        [
-            (row.created_at, spared, row.id),
-            (before.at, _spared(tx, UserSession.id == before.spared_id), before.revocation_id),
-        ],
-        key=lambda cut: cut[0],
-    )
-    at, spared, by = later
-    if spared is not None and spared.started_at <= earlier[0] and spared != earlier[1]:
-        spared = None
-    values = {"at": at, "spared_id": None if spared is None else spared.id, "revocation_id": by}
-    tx.connection.execute(update(Cutoff).values(values))
-
-
-def _lock_cutoff(tx: Transaction) -> AnyRow:
-    """Lock the one row of the cutoff and return it; the first time, make it.
-
-    The row is never replaced: PostgreSQL shows who waited for it no other that took its place.
-    """
-    the_one = select(Cutoff.__table__).with_for_update()
-    if tx.connection.execute(the_one).first() is None:
-        # Another may make it at the same time: then this one waits, and locks that.
-        with suppress(IntegrityError), tx.connection.begin_nested():
-            tx.connection.execute(insert(Cutoff).values(id=1, at=BEFORE_ALL))
-    return tx.connection.execute(the_one).one()
-
-
-def _spared(tx: Transaction, which: ColumnElement[bool]) -> AnyRow | None:
-    return tx.connection.execute(
-        select(UserSession.id, UserSession.started_at).where(which)
-    ).one_or_none()

@@ -389,7 +389,7 @@ TABLE = (
     Sabotage(
         1,
         "whom one cutoff denies, the next one does not spare",
-        f"{SESSIONS}/revocation.py",
+        f"{SESSIONS}/cutoff.py",
         "    at, spared, by = later\n",
         "    at, by = row.created_at, row.id\n",
         (
@@ -402,7 +402,7 @@ TABLE = (
     Sabotage(
         1,
         "who sets the cutoff waits for another who sets it (PostgreSQL)",
-        f"{SESSIONS}/revocation.py",
+        f"{SESSIONS}/cutoff.py",
         "    the_one = select(Cutoff.__table__).with_for_update()\n",
         "    the_one = select(Cutoff.__table__)\n",
         (

@@ -75,7 +75,7 @@ def test_of_two_cutoffs_at_once_the_second_lets_nobody_in_whom_the_first_denies(
     ada = shared_site.signed_in("ada")
     start(shared_site, "alice")
     monkeypatch.setattr(revocation, "work", lambda *_: None)
-    cut_off, is_cut, go_on = revocation._cut_off, Event(), Event()
+    cut_off, is_cut, go_on = revocation.cut_off, Event(), Event()
 
     def slowly(tx: Transaction, row: Any) -> None:
         cut_off(tx, row)
@@ -90,7 +90,7 @@ def test_of_two_cutoffs_at_once_the_second_lets_nobody_in_whom_the_first_denies(
         older = freeze(Targets(everyone=True), actor=person)
     start(shared_site, "bob")
     newer = everyone(shared_site)
-    monkeypatch.setattr(revocation, "_cut_off", slowly)
+    monkeypatch.setattr(revocation, "cut_off", slowly)
     first = in_background(lambda: confirm_as(CLI, newer))
     assert is_cut.wait(10)
     second = in_background(lambda: confirm_as(person, older))
