@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from queue import Empty
@@ -294,7 +294,11 @@ class Scale:
         # An application of its own, whose connections know a request's deadline.
         web = site(self.database, self.redis_url)
         confirmed = time.perf_counter()
-        with self._seen_denied(confirmed), web.test_request_context("/"):
+        with (
+            closing(system_of(web)),
+            self._seen_denied(confirmed),
+            web.test_request_context("/"),
+        ):
             budget.start(DEADLINE)
             revocation.confirm(frozen.id, actor=CLI, reason="incident")
             self.say("revoke", "everyone_confirm_s", time.perf_counter() - confirmed, "s")
@@ -302,7 +306,6 @@ class Scale:
             took = self.timed(lambda: receipt(system_of(web), frozen.id))
             self.say("revoke", "everyone_receipt_under_way_s", took, "s")
             budget.clear()
-        system_of(web).close()
         revocation.resume(self.system)
         done = receipt(self.system, frozen.id)
         assert done is not None

@@ -1,4 +1,7 @@
-"""Set the cutoff, which denies everyone at once (invariant 1): `transaction` says whom it leaves alone."""
+"""Set the cutoff, which denies everyone at once (invariant 1), when `revocation` confirms everyone's set.
+
+`transaction` says whom it leaves alone.
+"""
 
 from contextlib import suppress
 

@@ -138,7 +138,9 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
         keys: dict[str, list[DataKey]] = {}
         for row in batch:
             keys.setdefault(row.store, []).append(DataKey(row.data_key))
-        found, unasked = system.stores.present(keys)
+        # What was seen is still to be noted: a slow store must not take all the time.
+        with budget.half():
+            found, unasked = system.stores.present(keys)
         silent |= unasked
         still += [row for row in batch if DataKey(row.data_key) in found.get(row.store, {})]
         if silent:

@@ -5,8 +5,9 @@
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -129,8 +130,9 @@ def retry_purge(revocation_id: int, store: str | None = None) -> Receipt | None:
     if store is None:
         _go_on(on, revocation_id)
     else:
-        _purge_waiting(on, revocation_id, UserSession.store == store)
-        read_back(on, revocation_id)
+        with _or_later(revocation_id):
+            _purge_waiting(on, revocation_id, UserSession.store == store)
+            read_back(on, revocation_id)
     return receipt(on, revocation_id)
 
 
@@ -151,7 +153,9 @@ def resume(on: SessionSystem) -> int:
     )
     rows = on.ledger.read(open_ones.order_by(Revocation.id))
     for row in rows:
-        _go_on(on, row.id)
+        # One that waits for a lock keeps none of the others waiting for long.
+        with _or_later(row.id):
+            _go_on(on, row.id)
     return len(rows)
 
 
@@ -177,17 +181,25 @@ def work(on: SessionSystem, revocation_id: int) -> None:
         _end_all(on, revocation_id)
         read_back(on, revocation_id)
         return
-    try:
+    with _or_later(revocation_id):
         if _end_in_time(on, revocation_id):
             read_back(on, revocation_id)
+
+
+@contextmanager
+def _or_later(revocation_id: int) -> Iterator[None]:
+    """Leave what a lock or a silent database keeps from being done to the worker: it is confirmed."""
+    try:
+        yield
     except StoreUnavailable as error:
-        # It is confirmed: what a lock or a slow server keeps from being done here, the worker does.
-        log.warning("revocation_left_to_worker revocation=%d because=%s", revocation_id, error)
+        detail = (revocation_id, error.store, error.detail)
+        log.warning("revocation_waits revocation=%d store=%s detail=%s", *detail)
 
 
 def _end_in_time(on: SessionSystem, revocation_id: int) -> bool:
-    """Say whether all is ended."""
-    with budget.within((budget.remaining() or 0.0) - _FOR_THE_ANSWER):
+    """Say whether nothing is left to end, or not by us."""
+    left = budget.remaining() or 0.0
+    with budget.within(left - min(_FOR_THE_ANSWER, left / 4)):
         while ended := _batch(on, revocation_id, FIRST_BATCH):
             purge(on, ended.rows)
             if ended.last:

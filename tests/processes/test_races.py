@@ -136,7 +136,7 @@ def test_a_sign_in_waits_for_one_that_is_about_to_commit_and_counts_its_session(
     under_way = square.at_once([sign_ins(square, stop="commit")])
     under_way.start()
     door = square.barrier.arrived("crowd-0-commit")
-    entered = begun(site, lambda: site.signed_in("alice"))
+    entered = begun(site, lambda: ACTS["sign_in"](site.app, "alice"))
     if square.database == "postgresql":
         wait_until(lambda: waiters(site) or entered.done())
         assert not entered.done()

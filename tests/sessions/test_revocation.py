@@ -18,6 +18,9 @@ from app.sessions.ledger import Principal
 from app.sessions.models import Cutoff
 from app.sessions.receipt import Receipt, receipt
 from app.sessions.revocation import Stale, confirm, resume, revoke
+from app.sessions.store import StoreUnavailable
+from app.sessions.stores import budget
+from app.sessions.system import SessionSystem
 from tests.servers import RedisServer
 from tests.sessions.helpers import reference_of
 from tests.site import Browser, Site, clock_moved, settings
@@ -385,6 +388,48 @@ def test_after_a_crash_between_batches_the_worker_goes_on(
     assert (done.ended, done.waiting, done.finished) == (7, 0, True)
     assert len(site.events("session.revoked")) == 7
     assert {event.actor_name for event in site.events("session.revoked")} == {"root"}
+
+
+def test_one_that_has_to_wait_keeps_no_other_from_being_gone_on_with(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = start(site, "alice", "bob")
+    monkeypatch.setattr(revocation, "work", lambda *_: None)
+    with commanding(site):
+        first, second = (freeze(Targets(references=(one,)), actor=CLI) for one in (alice, bob))
+        for frozen in (first, second):
+            confirm(frozen.id, actor=CLI, reason="incident")
+    monkeypatch.undo()
+    work = revocation.work
+
+    def wait_for_the_first(on: SessionSystem, revocation_id: int) -> None:
+        if revocation_id == first.id:
+            raise StoreUnavailable("database", "waited too long for a lock")
+        work(on, revocation_id)
+
+    monkeypatch.setattr(revocation, "work", wait_for_the_first)
+    with site.app.app_context():
+        assert resume(site.system) == 2
+    assert alive(site) == {alice}
+
+
+def test_however_long_a_batch_waits_there_is_time_for_the_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (alice,) = start(site, "alice")
+
+    def wait(*_: object) -> None:
+        budget.charge(60)
+        raise StoreUnavailable("database", "timed out")
+
+    monkeypatch.setattr(revocation, "_batch", wait)
+    with commanding(site), budget.limit(3):
+        set_ = freeze(Targets(references=(alice,)), actor=CLI)
+        confirm(set_.id, actor=CLI, reason="incident")
+        assert (budget.remaining() or 0) > revocation._FOR_THE_ANSWER / 2
+    half = receipt(site.system, set_.id)
+    assert half is not None
+    assert (half.ended, half.waiting, half.finished) == (0, 1, False)
 
 
 def test_overlapping_revocations_end_each_session_once(

@@ -59,7 +59,7 @@ class _Way:
 
 
 class ClusterClient(CoreCommands):
-    """Commands of one key, each at the node that has it. It connects at the first command.
+    """Commands of one key, each at the node that has it, and two of many. It connects at the first command.
 
     `client_of` makes the client of one node. Raises redis-py's errors; a slot that nobody serves is a
     ClusterDownError.

@@ -1,4 +1,4 @@
-"""Payloads in Redis or Valkey: one string a session, one round trip a call.
+"""Payloads in Redis or Valkey: one string a session, one round trip for one or a page of them.
 
 A Cluster's client sends each key to its own node, so the store works there as it is. It never runs
 KEYS or SCAN: which sessions exist is the ledger's to say.

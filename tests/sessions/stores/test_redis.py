@@ -27,7 +27,7 @@ def commands(server: RedisServer) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
 
 
-def test_each_call_is_one_command_a_key_and_none_looks_for_keys(
+def test_each_call_is_one_command_and_none_looks_for_keys(
     valkey: RedisServer, store: RedisStore
 ) -> None:
     with valkey.client() as client:
