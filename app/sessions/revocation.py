@@ -108,7 +108,8 @@ def revoke(
 ) -> Receipt:
     """End sessions by reference, or a frozen set, and return the receipt.
 
-    Raises NothingToRevoke for a reference that does not exist, NotPermitted, Stale, ValueError.
+    Raises NothingToRevoke for a reference that does not exist, NotPermitted, Stale, ValueError, and
+    StoreUnavailable("database"), which may come after the confirmation: what was confirmed goes on.
     """
     RevocationReason(reason)
     if not isinstance(targets, Frozen):
