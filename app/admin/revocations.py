@@ -1,6 +1,7 @@
 """Revoke sessions: freeze, review, confirm, receipt. What is confirmed is what was frozen."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
@@ -219,8 +220,11 @@ def _review_page(review: Review, form: RevocationForm) -> str:
 def _receipt_page(done: Receipt) -> ResponseReturnValue:
     if asked_format("json") == "json":
         body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
-        more = {"read_back_at": iso(done.read_back_at), "done": is_done(done)}
-        return jsonify(body | done.counts() | more | {"waiting": done.waiting})
+        body |= done.counts() | {"waiting": done.waiting, "done": is_done(done)}
+        body["by_store"] = {name: asdict(part) for name, part in done.by_store.items()}
+        body["read_back_at"] = iso(done.read_back_at)
+        body["verdict"] = asdict(receipt_verdict(done))
+        return jsonify(body)
     return render_template(
         "admin/revocations/receipt.html",
         receipt=done,

@@ -77,7 +77,7 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
             "warning",
             _("Confirmed and under way."),
             _("Ending: %(what)s so far.", what=sessions_in_words(receipt.ended)),
-            join_sentences(shares, _("The worker goes on; reload to see how far it is.")),
+            join_sentences(shares, _("The worker goes on; below is how far it is.")),
         )
     look = _read_back(receipt)
     if not is_done(receipt):

@@ -370,12 +370,15 @@ def test_the_progress_of_a_long_revocation_is_the_ledgers(
     body = ada.get(f"{review}?format=json").json
     assert body is not None
     assert [body[name] for name in ("ended", "waiting", "purged", "done")] == [1, 2, 1, False]
+    assert body["verdict"]["strong"] == "Ending: 1 session so far."
     with site.app.app_context():
         revocation.resume(site.system)
     assert "<progress" not in ada.get(review).text
     body = ada.get(f"{review}?format=json").json
     assert body is not None
     assert [body[name] for name in ("ended", "waiting", "purged", "done")] == [3, 0, 3, True]
+    assert (body["verdict"]["kind"], body["verdict"]["strong"]) == ("good", "3 of 3 gone.")
+    assert body["by_store"] == {"redis": {"ended": 3, "purged": 3, "pending": 0}}
 
 
 def test_what_waits_for_a_lock_is_confirmed_and_left_to_the_worker(shared_site: Site) -> None:

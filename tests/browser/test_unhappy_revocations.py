@@ -156,6 +156,7 @@ def test_the_receipt_follows_the_worker_without_moving_and_survives_a_reload(
         for _ in range(2):
             expect(deleted).to_have_js_property("value", 0)
             expect(page.get_by_text("2 / 2 Ended")).to_be_visible()
+            expect(page.get_by_text("The data of 2 sessions is not deleted yet.")).to_be_visible()
             page.reload()
         with page.expect_response("**?format=json"):
             """One look that finds nothing done."""
@@ -165,6 +166,10 @@ def test_the_receipt_follows_the_worker_without_moving_and_survives_a_reload(
 
     expect(page.get_by_text("All of it is done.")).to_be_visible()
     expect(deleted).to_have_js_property("value", 2)
+    expect(page.get_by_text("2 of 2 gone.")).to_be_visible()
+    expect(page.get_by_text("is not deleted yet")).to_have_count(0)
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    expect(page.get_by_role("row", name="Redis 2 2 0")).to_be_visible()
     ops.click("link", "Show the receipt")
     expect(page.get_by_text("2 of 2 gone.")).to_be_visible()
     expect(page.get_by_role("progressbar")).to_have_count(0)
