@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app import create_app
 from app.columns import skew
@@ -16,6 +17,12 @@ from tests.site import Site
 from tests.stores import KINDS, with_payload_table
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
+
+# The same examples in every run, however slow the machine is at one of them.
+settings.register_profile(
+    "rollcall", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("rollcall")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -391,7 +391,7 @@ def long_day(any_site: Site) -> Site:
 def test_list_count_export_and_revocation_mean_the_same_sessions(long_day: Site) -> None:
     """Every way to ask goes through the one predicate, whatever the filter."""
 
-    @settings(max_examples=40, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=40)
     @given(query=_queries)
     def agree(query: dict[str, str]) -> None:
         with clock_moved(200), commanding(long_day):

@@ -18,7 +18,8 @@ from tests.servers import wait_until
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(milliseconds=30)
 per_store = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
