@@ -134,7 +134,10 @@ def replaced(web: Web, how: Callable[[Web], None]) -> None:
     old = set(children(web))
     how(web)
     wait_until(lambda: len(children(web)) == WORKERS and not old & set(children(web)), 30)
-    wait_until(lambda: Person().get(web, "/healthz").status == 200)
+    # Each makes its files when it has come up, which may be after the other has answered.
+    for pid in children(web):
+        with only(web, pid):
+            assert Person().get(web, "/healthz").status == 200
 
 
 def test_files_do_not_pile_up_while_processes_come_and_go(web: Web, folder: Path) -> None:
@@ -193,24 +196,33 @@ def gunicorn(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]
         process.communicate(timeout=30)
 
 
+def ready(process: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
+    """Wait until gunicorn begins its processes: it has swept up, and holds a folder of its own."""
+    assert process.stderr is not None
+    said = []
+    while "Booting worker" not in (line := process.stderr.readline()):
+        assert line, said
+        said.append(line)
+    return process
+
+
 def test_a_start_sweeps_up_after_masters_that_were_killed_and_no_others(
     gunicorn: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     def folders() -> set[Path]:
         return set(tmp_path.glob(OURS))
 
-    killed = gunicorn()
-    wait_until(lambda: len(folders()) == 1)
+    killed = ready(gunicorn())
     (left,) = folders()
     killed.kill()
     # Its process holds the folder until it has noticed.
     assert killed.communicate(timeout=30)
     assert folders() == {left}
-    gunicorn()
-    wait_until(lambda: folders() and left not in folders())
+    ready(gunicorn())
     (kept,) = folders()
-    gunicorn()
-    wait_until(lambda: len(folders()) == 2)
+    assert kept != left
+    ready(gunicorn())
+    assert len(folders()) == 2
     assert kept in folders()
 
 
