@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from signal import ITIMER_REAL, SIGALRM, SIGCONT, SIGSTOP, setitimer, signal
+from signal import SIGALRM, SIGCONT, SIGSTOP, pthread_kill, signal
+from threading import main_thread
 from typing import Any, NamedTuple
 
 import psycopg
@@ -21,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 
@@ -28,6 +30,8 @@ from app.columns import UtcDateTime, clock
 from app.sessions.stores import budget
 from app.sessions.stores.engines import sql_engine
 from app.sessions.stores.statements import Statement
+from tests.processes.web import in_background
+from tests.servers import wait_until
 from tests.site import clock_moved
 
 THINGS = Table(
@@ -120,18 +124,33 @@ def test_a_connection_with_an_answer_still_to_come_is_not_used_again(
     def interrupt(*_: object) -> None:
         raise Interrupted
 
-    engine = sql_engine(request.getfixturevalue(url), pool_size=1)
+    server = request.getfixturevalue(url)
+    engine = sql_engine(server, pool_size=1)
     before = connection_of(engine)
     handled = signal(SIGALRM, interrupt)
     try:
-        setitimer(ITIMER_REAL, 0.2)
         with pytest.raises(Interrupted):
-            Statement(engine, select(sleep(5)), tuple).first()
+            in_background(lambda: alarm_while_busy(server, session_of(before)))
+            Statement(engine, select(sleep(20)), tuple).first()
     finally:
-        setitimer(ITIMER_REAL, 0)
         signal(SIGALRM, handled)
     assert connection_of(engine) is not before
     engine.dispose()
+
+
+def alarm_while_busy(url: str, session: int) -> None:
+    """Send this process SIGALRM once the server is at a statement of that connection's."""
+    busy = {
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE pid = :id AND state = 'active'",
+        "mariadb": "SELECT count(*) FROM information_schema.processlist"
+        " WHERE id = :id AND command = 'Query'",
+    }
+    engine = sql_engine(url)
+    with engine.connect() as watching:
+        asked = text(busy[engine.dialect.name])
+        wait_until(lambda: watching.execute(asked, {"id": session}).scalar_one())
+    engine.dispose()
+    pthread_kill(main_thread().ident or 0, SIGALRM)
 
 
 def test_a_silent_connection_takes_with_it_all_that_are_as_old(postgresql_url: str) -> None:
@@ -161,3 +180,10 @@ def connection_of(engine: Engine) -> Any:
     """Return the driver's connection that the pool gives out next."""
     with engine.connect() as connection:
         return connection.connection.driver_connection
+
+
+def session_of(connection: Any) -> int:
+    """Return the number by which the server knows a driver's connection."""
+    if isinstance(connection, psycopg.Connection):
+        return connection.info.backend_pid
+    return int(connection.thread_id())
