@@ -7,6 +7,7 @@ import pytest
 from flask import flash, get_flashed_messages, session
 
 from app.sessions.store import Saved
+from tests.faults.answers import patient
 from tests.servers import RedisServer
 from tests.sessions.helpers import add_view, counted
 from tests.site import Browser, Site
@@ -143,7 +144,8 @@ def test_conflicts_that_do_not_end_are_a_503_and_never_silent(
         return "done"
 
     add_view(site, "/change", change)
-    browser = site.signed_in("alice")
+    with patient(site):
+        browser = site.signed_in("alice")
     store = site.system.stores["redis"]
     kind = type(store)
 
