@@ -4,6 +4,7 @@
 own pid. What is missing is a visible skip, and a failure under REQUIRE_ALL_SERVERS=1.
 """
 
+import fcntl
 import os
 import pwd
 import random
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,14 +53,27 @@ _GIVEN_OUT: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port nobody uses, from below those that the kernel takes for outgoing connections."""
+    """Return a port nobody uses, from below those that the kernel takes for outgoing connections.
+
+    It is this process's until it ends: some servers take seconds from here until they listen, and one
+    that is restarted wants its port back.
+    """
     while True:
         port = random.SystemRandom().randrange(12_000, 32_000)
+        if port in _GIVEN_OUT:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            if port not in _GIVEN_OUT:
-                _GIVEN_OUT.add(port)
-                return port
+            fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            _GIVEN_OUT.add(port)
+            return port
+
+
+@cache
+def _claims() -> int:
+    """Return a file of which each process of any test run locks one byte for each of its ports."""
+    name = Path(tempfile.gettempdir(), f"rollcall-tests-{os.getuid()}.ports")
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 class Server:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Self
 
+from tests.servers import free_port
+
 
 class Mode(Enum):
     """How the proxy treats connections, those that are open and those to come."""
@@ -33,8 +35,9 @@ class Proxy:
         self._closed = False
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._listener = self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
+        # Not one that the kernel gives out: while it refuses, another connection might take it.
+        self.port = free_port()
+        self._listener = self._listen(self.port)
         self._spawn(self._accept, self._listener)
 
     def __enter__(self) -> Self:
