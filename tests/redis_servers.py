@@ -242,7 +242,8 @@ class Sentinel(Server):
 
     def start(self) -> None:
         super().start()
-        for name in ("info", "publish", "ping", "ask"):
+        # After a stall of two seconds it only looks on for the last of these.
+        for name in ("info", "publish", "ping", "ask", "tilt"):
             self.ask("SENTINEL DEBUG", f"{name}-period", 100)
 
     def command(self) -> list[str]:
