@@ -130,5 +130,5 @@ def test_a_greeting_that_takes_too_long_ends_in_time_and_the_next_is_whole(
                     client.get("a")
                 assert time.monotonic() - began < BOUND
             proxy.switch(Mode.PASS)
-            with budget.limit(0.8):
+            with budget.limit(8.0):
                 assert client.get("a") is None
