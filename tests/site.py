@@ -42,6 +42,9 @@ CHROME = (
     " Chrome/149.0.0.0 Safari/537.36"
 )
 SECRET = "tests-only-0123456789abcdef0123456789abcdef"
+UNHURRIED = 30.0
+"""Seconds that a request may wait where a test is not about that: a busy machine stalls for some."""
+
 _TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
@@ -52,6 +55,7 @@ def settings(database: str, redis: str | None, **overrides: object) -> dict[str,
         "SECRET_KEY": SECRET,
         "DATABASE_URL": database,
         "REDIS_URL": redis,
+        "REQUEST_DEADLINE": UNHURRIED,
         "TESTING": True,
     }
     if redis is None:

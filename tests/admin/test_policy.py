@@ -70,6 +70,7 @@ def test_what_is_unsafe_is_flagged_and_what_is_not_is_left_alone(
     good = {
         "ROLLCALL_ENV": "production", "SESSION_COOKIE_SECURE": True, "TRUSTED_HOSTS": ("a.example",),
         "SESSION_COOKIE_NAME": "__Host-session", "METRICS_TOKEN": "x" * 16, "DATABASE_URL": "postgresql://db",
+        "REQUEST_DEADLINE": 0.8,
     }  # fmt: skip
     assert unsafe(site, **good) == {}
     hours = dict.fromkeys(("member", "viewer", "operator", "auditor", "admin"), 90_000)

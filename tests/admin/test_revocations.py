@@ -25,7 +25,7 @@ from tests import servers
 from tests.sessions.helpers import bring_back
 from tests.sessions.test_receipt import deaf
 from tests.sessions.test_revocation import CLI, commanding, start
-from tests.site import PASSWORD, Browser, Site, clock_moved, settings
+from tests.site import PASSWORD, UNHURRIED, Browser, Site, clock_moved, settings
 
 STEP_UP_AGE = 601
 AT = datetime(2026, 11, 20, 11, 4, tzinfo=UTC)
@@ -307,7 +307,7 @@ def test_a_look_that_does_not_fit_into_a_request_is_left_to_the_worker(
     look = Stores.present
 
     def slowly(*arguments: Any) -> Any:
-        budget.charge(0.3)
+        budget.charge(0.4 * UNHURRIED)
         return look(*arguments)
 
     monkeypatch.setattr("app.sessions.receipt._BATCH", 1)

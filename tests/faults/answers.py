@@ -10,6 +10,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+import config
 from app.sessions.stores.breaker import Breaker
 from app.sessions.wsgi import Deadline
 from tests.faults.proxy import Mode, Proxy
@@ -18,6 +19,9 @@ from tests.site import PASSWORD, Browser, Site
 
 BOUND = 1.0
 """Seconds within which every request is answered, whatever a server does."""
+
+DEADLINE: float = config.one("REQUEST_DEADLINE", {})
+"""Seconds that a request may wait by default; a site of other tests gives it more."""
 
 RETURN = 5.0
 """Seconds after a server's return within which all is well."""

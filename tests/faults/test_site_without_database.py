@@ -18,6 +18,7 @@ from app.sessions.stores.breaker import BreakerState
 from tests import site as site_module
 from tests.faults.answers import (
     BREAKERS,
+    DEADLINE,
     NETWORK,
     PAUSE,
     RETURN,
@@ -76,7 +77,8 @@ def migrated(postgresql_process: PostgresServer) -> str:
 def behind(postgresql: PostgresServer, migrated: str, valkey: RedisServer) -> Iterator[Behind]:
     with Proxy(postgresql.port, pause=PAUSE) as proxy:
         near = make_url(migrated).set(port=proxy.port).render_as_string(hide_password=False)
-        site = Site(create_app(site_module.settings(near, valkey.url)))
+        given = site_module.settings(near, valkey.url, REQUEST_DEADLINE=DEADLINE)
+        site = Site(create_app(given))
         yield Behind(site, proxy, postgresql, migrated)
         site.close()
 
@@ -271,8 +273,9 @@ def test_a_table_that_is_locked_is_a_503_for_those_who_need_it_and_nobody_else(
 
 
 def test_a_sqlite_that_another_writer_holds_is_read_and_its_writes_are_503s(
-    site: Site, valkey: RedisServer
+    make_site: Callable[..., Site], valkey: RedisServer
 ) -> None:
+    site = make_site(REQUEST_DEADLINE=DEADLINE)
     alice, ops = (Held.signed_in(site, name) for name in ("alice", "ops"))
     file = str(site.app.config["SQLALCHEMY_DATABASE_URI"].database)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
@@ -288,7 +291,7 @@ def test_a_sqlite_that_another_writer_holds_is_read_and_its_writes_are_503s(
 
 def limited_sqlite(make_site: Callable[..., Site], pragma: str) -> tuple[Site, Site]:
     """Return two sites on one database: a whole one, and one whose connections are limited."""
-    whole, limited = make_site(), make_site()
+    whole, limited = make_site(), make_site(REQUEST_DEADLINE=DEADLINE)
     engines = [limited.system.ledger.engine, limited.system.stores["sql"]._engine]  # type: ignore[attr-defined]
     for engine in engines:
 

@@ -14,6 +14,7 @@ from app.sessions.interface import session
 from app.sessions.stores.breaker import BreakerState
 from tests.faults.answers import (
     BREAKERS,
+    DEADLINE,
     NETWORK,
     PAUSE,
     RETURN,
@@ -38,7 +39,12 @@ def proxy(valkey: RedisServer) -> Iterator[Proxy]:
 @pytest.fixture
 def site(make_site: Callable[..., Site], proxy: Proxy) -> Site:
     """A site that reaches Valkey through the proxy."""
-    return make_site(REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
+    return made_behind(proxy, make_site)
+
+
+def made_behind(proxy: Proxy, make_site: Callable[..., Site]) -> Site:
+    url = f"redis://127.0.0.1:{proxy.port}/0"
+    return make_site(REDIS_URL=url, REQUEST_DEADLINE=DEADLINE)
 
 
 @pytest.fixture
@@ -179,7 +185,8 @@ def test_what_needs_no_redis_is_done_though_it_hangs(
     migrated_postgresql_url: str, valkey: RedisServer
 ) -> None:
     """On a database that keeps the deadline, unlike SQLite: Redis may not use all of it."""
-    site = Site(create_app(settings(migrated_postgresql_url, valkey.url)))
+    given = settings(migrated_postgresql_url, valkey.url, REQUEST_DEADLINE=DEADLINE)
+    site = Site(create_app(given))
     bob, ada = Held.signed_in(site, "bob"), Held.signed_in(site, "ada")
     Held.signed_in(site, "alice")
     alice = f"/admin/users/{site.user_id('alice')}"
@@ -270,7 +277,7 @@ def test_a_redis_that_was_killed_comes_back_with_everybody_in_it(
 def test_a_redis_that_fails_in_mid_request_is_a_503_and_writes_nothing(
     make_site: Callable[..., Site], proxy: Proxy, valkey: RedisServer, fault: str, step: str
 ) -> None:
-    site = make_site(REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
+    site = made_behind(proxy, make_site)
     broken = ExitStack()
 
     @requires(Permission.OWN)

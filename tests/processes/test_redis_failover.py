@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from app import create_app
+from tests.faults.answers import DEADLINE
 from tests.processes.conftest import serving, settings_for
 from tests.processes.web import Answer, Person, Web
 from tests.redis_servers import Cluster, ClusterNode, Replicated, Sentinels
@@ -39,7 +40,7 @@ def deployment(
     request: pytest.FixtureRequest, new_url: Callable[[str], str]
 ) -> Iterator[Deployment]:
     servers: Cluster | Sentinels = request.getfixturevalue(request.param)
-    settings = settings_for(new_url("sqlite"), servers.url)
+    settings = settings_for(new_url("sqlite"), servers.url, REQUEST_DEADLINE=DEADLINE)
     with serving("tests.processes.served", settings) as (webs, _barrier):
         site = Site(create_app(settings))
         yield Deployment(site, webs, servers)
