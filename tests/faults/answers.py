@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from werkzeug.test import TestResponse
@@ -13,6 +12,7 @@ from werkzeug.test import TestResponse
 import config
 from app.sessions.stores.breaker import Breaker
 from app.sessions.wsgi import Deadline
+from tests.faults import watch
 from tests.faults.proxy import Mode, Proxy
 from tests.servers import PostgresServer, RedisServer
 from tests.site import PASSWORD, Browser, Site
@@ -83,24 +83,13 @@ def set_breaker(breaker: Breaker, state: str) -> None:
 
 def timed(call: Callable[[], TestResponse]) -> TestResponse:
     """Make a request and hold it to the bound."""
-    began, stood = time.monotonic(), _in_line()
+    began = watch.seconds()
     response = call()
-    took = time.monotonic() - began - (_in_line() - stood)
+    took = watch.seconds() - began
     response.get_data()
     response.close()
     assert took < BOUND, f"{response.request.path} took {took:.2f} s"
     return response
-
-
-def _in_line() -> float:
-    """Return the seconds that this thread was ready and found no free processor; 0 where unknown.
-
-    They say how busy the machine is with other tests, and nothing about the site.
-    """
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError):
-        return 0.0
 
 
 @dataclass

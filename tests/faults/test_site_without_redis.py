@@ -12,6 +12,7 @@ from app.people.models import Permission
 from app.sessions import upkeep
 from app.sessions.interface import session
 from app.sessions.stores.breaker import BreakerState
+from tests.faults import watch
 from tests.faults.answers import (
     BREAKERS,
     DEADLINE,
@@ -307,8 +308,10 @@ def test_a_redis_that_fails_in_mid_request_is_a_503_and_writes_nothing(
 def test_a_redis_that_hangs_costs_the_next_request_nothing(
     site: Site, proxy: Proxy, alice: Held
 ) -> None:
+    # However slow the machine is between the two.
+    site.system.stores["redis"].breaker._open_for = 60.0  # type: ignore[attr-defined]
     proxy.switch(Mode.HANG)
     assert_unavailable(alice.get("/account/sessions"))
-    began = time.monotonic()
+    began = watch.seconds()
     assert_unavailable(alice.get("/account/sessions"))
-    assert time.monotonic() - began < 0.3
+    assert watch.seconds() - began < 0.3
