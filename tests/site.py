@@ -3,8 +3,9 @@
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import create_engine, insert, make_url, select, text
 from werkzeug.test import TestResponse
 
-from app import create_app
+from app import columns, create_app
 from app.columns import clock, skew
 from app.extensions import db
 from app.people.models import User
@@ -238,6 +239,28 @@ def clock_moved(seconds: float) -> Iterator[None]:
         yield
     finally:
         skew.seconds -= seconds
+
+
+def clock_at(site: Site, moment: datetime) -> AbstractContextManager[None]:
+    """Move the ledger's clock to a moment for the block."""
+    return clock_moved((moment - site.system.ledger.now()).total_seconds())
+
+
+@contextmanager
+def clock_stopped() -> Iterator[None]:
+    """Let the clock of SQLite's ledgers go on for the block only where it is moved."""
+    moment = datetime.now(UTC)
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return moment.astimezone(tz)
+
+    going, columns.datetime = columns.datetime, Stopped  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        columns.datetime = going  # type: ignore[misc]
 
 
 def made_sqlite(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from app.sessions import revocation
 from app.sessions.filter import SessionFilter
 from app.sessions.freeze import NothingToRevoke, NotPermitted, Targets, freeze, review
 from app.sessions.ledger import Principal
-from app.sessions.models import Cutoff
+from app.sessions.models import Cutoff, Revocation
 from app.sessions.receipt import Receipt, receipt
 from app.sessions.revocation import Stale, confirm, resume, revoke
 from app.sessions.store import StoreUnavailable
@@ -23,7 +24,7 @@ from app.sessions.stores import budget
 from app.sessions.system import SessionSystem
 from tests.servers import RedisServer
 from tests.sessions.helpers import reference_of
-from tests.site import Browser, Site, clock_moved, settings
+from tests.site import Browser, Site, clock_at, clock_moved, settings
 
 CLI = Actor.cli("root")
 
@@ -202,7 +203,8 @@ def test_a_review_is_stale_after_five_minutes(any_site: Site) -> None:
         with clock_moved(301), pytest.raises(Stale, match="five minutes"):
             confirm(frozen.id, actor=CLI, reason="incident")
     assert alive(any_site) == {alice}
-    with commanding(any_site), clock_moved(299):
+    (row,) = any_site.system.ledger.read(select(Revocation.created_at))
+    with commanding(any_site), clock_at(any_site, row.created_at + timedelta(seconds=299)):
         assert revoke(frozen, actor=CLI, reason="incident").ended == 1
 
 

@@ -1,6 +1,6 @@
 """Deadlines, by the clock that is passed in: never later than the idle timeout, never past the absolute one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,12 +9,22 @@ from sqlalchemy import text
 from app.sessions import passive
 from app.sessions.timeouts import LimitPolicy, RolePolicy, first_ttl, status, store_ttl, touch_due
 from tests.sessions.helpers import add_view
-from tests.site import Browser, Site, clock_moved
+from tests.site import Browser, Site, clock_moved, clock_stopped
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 MINUTE = 60
 IDLE = 30 * MINUTE
 ABSOLUTE = 12 * 60 * MINUTE
+
+
+@pytest.fixture
+def stopped_clock() -> Iterator[None]:
+    with clock_stopped():
+        yield
+
+
+to_the_second = pytest.mark.usefixtures("stopped_clock")
+"""However long the machine takes between the sign-in and the last second."""
 
 
 @pytest.fixture(params=[0, 60], ids=["exact", "touched each minute"])
@@ -27,6 +37,7 @@ def is_signed_in(browser: Browser, after: float = 0) -> bool:
         return browser.is_signed_in()
 
 
+@to_the_second
 def test_a_session_is_there_a_second_before_its_idle_limit(either_interval: Site) -> None:
     assert is_signed_in(either_interval.signed_in("alice"), IDLE - 1)
 
@@ -36,6 +47,7 @@ def test_a_session_is_gone_after_its_idle_limit(either_interval: Site, after: in
     assert not is_signed_in(either_interval.signed_in("alice"), after)
 
 
+@to_the_second
 def test_with_an_interval_of_zero_the_limit_counts_from_the_last_request(
     make_site: Callable[..., Site],
 ) -> None:
@@ -45,6 +57,7 @@ def test_with_an_interval_of_zero_the_limit_counts_from_the_last_request(
     assert not is_signed_in(browser, 59 + 2 * IDLE)
 
 
+@to_the_second
 @pytest.mark.parametrize("last", [0, 1, 30, 59, 60, 61, 119])
 def test_a_session_ends_between_29_and_30_minutes_after_the_last_activity(
     site: Site, last: int
@@ -63,6 +76,7 @@ def test_a_session_ends_between_29_and_30_minutes_after_the_last_activity(
         assert early.is_signed_in()
 
 
+@to_the_second
 def test_activity_moves_the_idle_deadline_at_most_once_an_interval(site: Site) -> None:
     browser = site.signed_in("alice")
     (before,) = site.live("alice")
@@ -76,6 +90,7 @@ def test_activity_moves_the_idle_deadline_at_most_once_an_interval(site: Site) -
     assert after.absolute_expires_at == before.absolute_expires_at
 
 
+@to_the_second
 def test_a_busy_session_ends_at_its_absolute_limit(make_site: Callable[..., Site]) -> None:
     site = make_site(SESSION_ABSOLUTE_TIMEOUT=2 * IDLE)
     browser = site.signed_in("alice")
@@ -193,6 +208,7 @@ def test_each_role_has_its_own_timeouts(make_site: Callable[..., Site]) -> None:
         assert row.absolute_expires_at - row.started_at == timedelta(seconds=absolute)
 
 
+@to_the_second
 def test_staff_expire_after_fifteen_idle_minutes_by_default(site: Site) -> None:
     assert is_signed_in(site.signed_in("vera"), 899)
     assert not is_signed_in(site.signed_in("vera"), 901)
