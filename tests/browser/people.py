@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, Response
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Locator,
+    Page,
+    Request,
+    Response,
+)
 
 from tests.site import FIREFOX, PASSWORD
 
@@ -100,9 +108,14 @@ class Person:
     def click(self, role: Any, name: str) -> None:
         self.page.get_by_role(role, name=name, exact=True).click()
 
+    def box_of(self, user: str) -> Locator:
+        """The box that ticks this user's session: of a row's whole text, its reference may be the match."""
+        return self.page.get_by_role("checkbox", name=f"Tick the session of {user},")
+
     @property
     def text(self) -> str:
-        """What the page's main part says."""
+        """What the page's main part says, once the parser has come to its end."""
+        self.page.wait_for_load_state("domcontentloaded")
         return self.page.locator("main").inner_text()
 
     @property

@@ -36,7 +36,7 @@ def test_a_change_is_said_and_no_row_moves_until_the_reload(people: People, serv
     served.site.signed_in("alice")
     ops = at_the_list(people, "ops")
     page = ops.page
-    box = page.get_by_role("row").filter(has_text="alice").get_by_role("checkbox")
+    box = ops.box_of("alice")
     box.check()
     before, place = rows(page), page.locator("tbody").bounding_box()
     next_look(page)
@@ -59,7 +59,7 @@ def test_a_change_is_said_and_no_row_moves_until_the_reload(people: People, serv
         page.evaluate(SHOW)
 
     ops.click("link", "Reload")
-    expect(page.get_by_role("row").filter(has_text="bob")).to_be_visible()
+    expect(ops.box_of("bob")).to_be_visible()
     expect(page.get_by_text("Changed since")).to_be_hidden()
 
 

@@ -100,7 +100,7 @@ def test_two_operators_at_once_end_each_session_once_and_both_receipts_are_right
     for staff, users in ((ops, ("alice", "bob")), (ada, ("bob", "vera"))):
         staff.open("/admin/sessions")
         for user in users:
-            staff.page.get_by_role("row", name=user).get_by_role("checkbox").check()
+            staff.box_of(user).check()
         staff.click("button", "Revoke the ticked sessions…")
         staff.page.get_by_label("Reason").select_option("incident")
         staff.page.get_by_label("Note").fill(f"by {staff.name}")

@@ -38,8 +38,7 @@ def test_ticking_and_all_that_match_work_without_javascript(people: People, serv
     ops = people.signed_in("ops", java_script_enabled=False)
     ops.open("/admin/sessions")
     expect(ops.page.get_by_label("Tick all rows on this page")).to_be_hidden()
-    row = ops.page.get_by_role("row").filter(has_text="alice")
-    row.get_by_role("checkbox").check()
+    ops.box_of("alice").check()
 
     ops.click("button", "Revoke the ticked sessions…")
     expect(ops.page.get_by_role("heading", name="Revoke 1 session?")).to_be_visible()
