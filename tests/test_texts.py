@@ -27,13 +27,17 @@ _DATA = [
     "JSON", "UTC", "kB", "MB", "csv", "json", "Firefox", "Chrome", "Mobile Safari", "Linux", "Windows", "iOS",
     "NDJSON", CHROME, FIREFOX, "Laptop left on a train", "milk", "GET", "POST", "str", "bool",
 ]  # fmt: skip
-_IDENTIFIERS = [
+# Looked for before the names: one of these may begin like "ops" or "ada".
+_RANDOM = [
     r"\b[a-z2-7]{10}\b",  # a session's reference
     r"\b[0-9a-f]{32}\b",  # a request's id
+]
+_IDENTIFIERS = [
     r"\b[0-9a-f]*:[0-9a-f:]+\b",  # an address
     r"/[\w./?=&-]*|\w+=\w*|\w+:\w+",  # a path, a query, a filter
 ]
-_AS_IT_IS = re.compile("|".join([*map(re.escape, sorted(_DATA, key=len)[::-1]), *_IDENTIFIERS]))
+_NAMES = map(re.escape, sorted(_DATA, key=len)[::-1])
+_AS_IT_IS = re.compile("|".join([*_RANDOM, *_NAMES, *_IDENTIFIERS]))
 _QUERY = ["tea", *TOKENS, *TOKENS.values(), *Role, "verb", "who", "whom"]
 _SPOKEN = ("title", "placeholder", "aria-label", "alt", "data-label", "data-select-count", "label")
 _EMPTY = ("input", "meta", "link", "br")
@@ -220,3 +224,7 @@ def test_a_text_past_the_catalogs_is_noticed() -> None:
     assert unmarked("<p>ｙｅｓ alice</p>") == []
     assert unmarked('<p title="Plain">ｙｅｓ</p>') == ["Plain"]
     assert unmarked("<p>ｙｅｓ <b>no</b> alice at 10:00 UTC</p>") == ["no", "at"]
+
+
+def test_a_reference_or_a_request_that_begins_like_a_name_is_no_text() -> None:
+    assert unmarked(f"<p>opsq7k3m9x, adajfmxqzr and {'ada' + 29 * 'f'}</p>") == ["and"]
