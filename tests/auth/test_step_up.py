@@ -27,7 +27,7 @@ def test_a_fresh_sign_in_counts_as_a_step_up(site: Site) -> None:
 @pytest.mark.admin
 def test_step_up_holds_for_ten_minutes(site: Site) -> None:
     ada = site.signed_in("ada")
-    with clock_moved(599):
+    with clock_moved(590):
         assert ada.get("/admin/users/new").status_code == 200
     with clock_moved(LATER):
         response = ada.get("/admin/users/new")
