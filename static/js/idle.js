@@ -9,7 +9,7 @@ if (dialog) {
   const tabs = new BroadcastChannel("rollcall-deadline");
   const warn = Number(dialog.dataset.warn);
   let ends = 0;
-  let dismissed = false;
+  let warned = false;
   let timer = 0;
 
   const left = () => Math.max(0, Math.round((ends - Date.now()) / 1000));
@@ -22,12 +22,14 @@ if (dialog) {
     const seconds = left();
     if (seconds > warn) {
       if (dialog.open) dialog.close();
-      dismissed = false;
+      warned = false;
       timer = setTimeout(ask, Math.min(LOOK, seconds - warn) * 1000);
       return;
     }
     clock.textContent = inWords(seconds);
-    if (!dialog.open && !dismissed) dialog.showModal();
+    // Once: whoever closes it is not warned again before the session has been extended.
+    if (!warned) dialog.showModal();
+    warned = true;
     if (seconds % 30 === 0) spoken.textContent = dialog.dataset.spoken.replace("{time}", inWords(seconds));
     timer = setTimeout(seconds === 0 || seconds % 15 === 1 ? ask : count, 1000);
   }
@@ -71,7 +73,6 @@ if (dialog) {
     event.preventDefault();
     dialog.querySelector("[data-stay]").requestSubmit();
   });
-  dialog.addEventListener("close", () => (dismissed = left() <= warn));
   tabs.addEventListener("message", ({ data }) => know(data, true));
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && count());
   addEventListener("pageshow", (event) => event.persisted && ask());
