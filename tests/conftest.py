@@ -18,7 +18,8 @@ from tests.stores import KINDS, with_payload_table
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 
-# The same examples in every run, however slow the machine is at one of them.
+# The same examples in every run, however slow the machine is at one of them;
+# `make test ARGS=--hypothesis-profile=default` tries others.
 settings.register_profile(
     "rollcall", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
