@@ -102,7 +102,7 @@ STORE_SECONDS = Histogram(
 )
 STORE_FAILURES = Counter(
     "rollcall_store_failures",
-    "Calls that a server did not answer as asked, by kind; not_asked: the breaker was open.",
+    "Calls that a server did not answer as asked, by kind; not_asked: breaker open, or no time left.",
     ["store", "kind"],
     registry=REGISTRY,
 )

@@ -10,13 +10,14 @@ from types import TracebackType
 
 from app import metrics
 from app.sessions.store import StoreUnavailable
+from app.sessions.stores import budget
 from app.sessions.stores.failures import Failure, failure_of
 
 OPEN_FOR = 1.0
 """Seconds for which an open breaker answers at once."""
 
 COSTLY = 0.1
-"""A failure that took fewer seconds than this does not open the breaker: asking again is cheap."""
+"""A failure for which fewer seconds were waited does not open the breaker: asking again is cheap."""
 
 PROBE_EXPIRES = 2.0
 """Seconds after which a probe that has not come back no longer keeps the next one out."""
@@ -75,11 +76,11 @@ class Breaker:
                 raise StoreUnavailable(self.name, f"{self._detail}; not asked again yet")
             self._probe_at = at
 
-    def _failed(self, failure: Failure, cost: float) -> None:
+    def _failed(self, failure: Failure, waited: float) -> None:
         with self._lock:
             was_probe = self._probe_at is not None
             self._probe_at = None
-            if failure.means_down and (was_probe or cost >= COSTLY):
+            if failure.means_down and (was_probe or waited >= COSTLY):
                 self._opened_at = monotonic()
                 self._detail = failure.value
             elif not failure.means_down:
@@ -87,8 +88,11 @@ class Breaker:
             metrics.set_breaker(self.name, is_open=self._opened_at is not None)
         metrics.add(metrics.STORE_FAILURES, self.name, failure.name.lower())
 
-    def _ended(self, error: BaseException | None, cost: float) -> None:
-        """Judge how a call ended; raise StoreUnavailable in place of a server's error."""
+    def _ended(self, error: BaseException | None, waited: float | None) -> None:
+        """Judge how a call ended; raise StoreUnavailable in place of a server's error.
+
+        `waited` is None for a call that had no time to wait: its failure says nothing of the server.
+        """
         if error is None:
             self._close()
         elif isinstance(error, StoreUnavailable) or not isinstance(error, Exception):
@@ -97,7 +101,11 @@ class Breaker:
         elif (failure := failure_of(error)) is None:
             self._close()
         else:
-            self._failed(failure, cost)
+            if waited is None:
+                self._abandon()
+                metrics.add(metrics.STORE_FAILURES, self.name, "not_asked")
+            else:
+                self._failed(failure, waited)
             raise StoreUnavailable(self.name, failure.value) from error
 
     def _close(self) -> None:
@@ -117,7 +125,7 @@ class Breaker:
 class _Call:
     """The context of one call. A class: a generator's context costs several times as much."""
 
-    __slots__ = ("_began", "_breaker", "_operation")
+    __slots__ = ("_began", "_breaker", "_left", "_operation")
 
     def __init__(self, breaker: Breaker, operation: str) -> None:
         self._breaker = breaker
@@ -125,6 +133,7 @@ class _Call:
 
     def __enter__(self) -> None:
         self._breaker._enter()
+        self._left = budget.remaining()
         self._began = monotonic()
 
     def __exit__(
@@ -133,8 +142,14 @@ class _Call:
         error: BaseException | None,
         _t: TracebackType | None,
     ) -> None:
-        cost = monotonic() - self._began
+        took = monotonic() - self._began
         try:
-            self._breaker._ended(error, cost)
+            self._breaker._ended(error, took if error is None else self._waited(took))
         finally:
-            metrics.store_took(self._breaker.name, self._operation, cost)
+            metrics.store_took(self._breaker.name, self._operation, took)
+
+    def _waited(self, took: float) -> float | None:
+        """Return the seconds of the budget that the call took; all of its time where there is none."""
+        if self._left is None:
+            return took
+        return self._left - (budget.remaining() or 0.0) if self._left else None

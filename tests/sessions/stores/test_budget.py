@@ -13,6 +13,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, Engine, text
 
 from app.sessions.store import StoreUnavailable
+from app.sessions.stores import breaker as breakers
 from app.sessions.stores import budget, engines
 from app.sessions.stores.breaker import Breaker, BreakerState
 from app.sessions.stores.engines import database_url, engine_options, sql_engine, transaction
@@ -25,7 +26,7 @@ def test_without_a_budget_nothing_is_cut_short() -> None:
 
 @dataclass
 class Clock:
-    """The budget's clock, which goes on when the test says so."""
+    """The clock of budgets and breakers, which goes on when the test says so."""
 
     at: float = 1000.0
 
@@ -36,7 +37,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(budget, "monotonic", lambda: made.at)
+    for module in (budget, breakers):
+        monkeypatch.setattr(module, "monotonic", lambda: made.at)
     return made
 
 
@@ -105,6 +107,43 @@ def test_a_probe_that_another_server_ends_makes_way_for_the_next() -> None:
     with breaker.answering():
         pass
     assert breaker.state.value == "closed"
+
+
+def test_a_breaker_opens_for_what_was_waited_and_not_for_what_the_program_took(
+    clock: Clock,
+) -> None:
+    breaker = Breaker("redis")
+    with budget.limit(1.0):
+        with pytest.raises(StoreUnavailable), breaker.answering():
+            clock.pass_by(0.5)
+            raise budget.DeadlineExceeded
+        assert breaker.state is BreakerState.CLOSED
+        with pytest.raises(StoreUnavailable), breaker.answering(), budget.waiting():
+            clock.pass_by(0.5)
+            raise budget.DeadlineExceeded
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_call_without_time_says_nothing_of_its_server(clock: Clock) -> None:
+    breaker = Breaker("sql")
+
+    def too_late() -> None:
+        with budget.limit(0.0), pytest.raises(StoreUnavailable), breaker.answering():
+            clock.pass_by(0.5)
+            budget.timeout(1.0)
+
+    too_late()
+    assert breaker.state is BreakerState.CLOSED
+    with pytest.raises(StoreUnavailable), breaker.answering():
+        clock.pass_by(0.5)
+        raise budget.DeadlineExceeded
+    assert breaker.state is BreakerState.OPEN
+    clock.pass_by(1.0)
+    too_late()
+    assert breaker.state is BreakerState.HALF_OPEN, "it was no probe"
+    with breaker.answering():
+        """The next one is."""
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_the_programs_own_errors_pass_the_breaker_and_leave_it_closed() -> None:
