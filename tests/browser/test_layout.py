@@ -160,3 +160,14 @@ def test_the_menu_of_a_phone_opens_and_closes(people: People) -> None:
     ops.page.keyboard.press("Escape")
     expect(menu).to_be_hidden()
     expect(ops.page.get_by_role("button", name="Menu")).to_be_focused()
+
+
+def test_a_page_is_printed_over_the_whole_width_without_its_menus(people: People) -> None:
+    ops = people.signed_in("ops")
+    ops.open("/admin/revocations")
+    ops.page.emulate_media(media="print")
+    expect(ops.page.get_by_role("navigation", name="Main")).to_be_hidden()
+    expect(ops.page.get_by_role("banner")).to_be_hidden()
+    box = ops.page.locator("main").bounding_box()
+    assert box is not None
+    assert box["x"] == 0
