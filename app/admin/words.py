@@ -106,11 +106,15 @@ def receipt_verdict(receipt: Receipt) -> Verdict:
             _("Nothing to end: %(what)s had ended already.", what=sessions_in_words(frozen)),
             look,
         )
+    before = ""
+    if receipt.already_ended:
+        had = sessions_in_words(receipt.already_ended)
+        before = _("Of these, %(what)s had ended already.", what=had)
     return Verdict(
         "good",
         _("Nobody in this list is signed in any more."),
         _("%(ended)s of %(count)s gone.", ended=number(frozen), count=number(frozen)),
-        join_sentences(shares, look),
+        join_sentences(shares, before, look),
     )
 
 

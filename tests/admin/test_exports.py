@@ -85,6 +85,12 @@ def test_a_csv_has_every_row_once(site: Site, noun: str) -> None:
     assert (details["list"], details["format"], details["rows"]) == (noun, "csv", len(rows))
 
 
+def test_the_details_of_an_event_are_json_in_a_csv_too(site: Site) -> None:
+    heading, *rows = lines(site.signed_in("ada"), "/admin/audit?format=csv&verb=session.signed_in")
+    details = json.loads(rows[0][heading.index("details")])
+    assert details["store"] == "sql"
+
+
 def test_the_trail_leaves_as_a_json_object_a_line_with_the_filters_of_the_page(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,13 @@ def test_a_receipt_is_done_when_a_second_look_found_nothing(site: Site) -> None:
     assert is_done(DONE)
 
 
+def test_a_receipt_says_which_of_those_that_are_gone_it_did_not_end(site: Site) -> None:
+    with site.app.test_request_context():
+        verdict = receipt_verdict(replace(DONE, ended=2, already_ended=1))
+    assert verdict.strong == "3 of 3 gone."
+    assert "Of these, 1 session had ended already." in verdict.text
+
+
 def test_nothing_is_called_gone_while_its_store_is_down(
     site: Site, valkey: servers.RedisServer
 ) -> None:
@@ -144,6 +151,14 @@ def test_cancelling_a_review_leads_back_to_the_list_it_came_from(site: Site) -> 
     assert f'href="{came_from.replace("&", "&amp;")}">Cancel</a>' in ada.get(review).text
     elsewhere = review.partition("?")[0] + "?next=//evil.example"
     assert 'href="/admin/sessions">Cancel</a>' in ada.get(elsewhere).text
+
+
+def test_cancelling_a_review_leads_back_to_the_user_or_the_session_it_came_from(site: Site) -> None:
+    site.signed_in("alice")
+    ada = site.signed_in("ada")
+    (row,) = site.live("alice")
+    for page in (f"/admin/users/{site.user_id('alice')}", f"/admin/sessions/{row.reference}"):
+        assert f'name="next" value="{page}"' in ada.get(page).text
 
 
 def test_the_password_leads_back_to_a_review_whose_address_is_long(site: Site) -> None:

@@ -4,6 +4,8 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import update
 
+from app.audit.models import AuditEvent
+from app.people.models import User
 from app.sessions.models import GUESSES, UserSession
 from tests.browser.pages import furnish, pages_of
 from tests.browser.people import PHONE, People
@@ -110,6 +112,29 @@ def test_no_table_is_cut_between_a_phone_and_a_desk(people: People, served: Serv
             cut[path, width] = ada.page.evaluate(_CUT)
 
     assert {where: tables for where, tables in cut.items() if tables} == {}
+
+
+def test_the_longest_name_cuts_no_table_and_widens_no_page(people: People, served: Served) -> None:
+    furnish(served.site)
+    long = "w" * 64
+    alice = served.site.user_id("alice")
+    (row, *_) = served.site.live("alice")
+    with served.site.system.ledger.transaction() as tx:
+        tx.connection.execute(update(User).where(User.id == alice).values(name=long))
+        named = update(AuditEvent).values(target_name=long, target_user_id=alice)
+        tx.connection.execute(named.where(AuditEvent.target_user_id.is_not(None)))
+        tx.connection.execute(update(AuditEvent).values(actor_name=long))
+    ada = people.signed_in("ada")
+
+    bad = {}
+    for path in ("/admin/sessions", "/admin/users", "/admin/audit", "/admin/revocations", "/admin/",
+                 f"/admin/users/{alice}", f"/admin/sessions/{row.reference}"):  # fmt: skip
+        assert ada.open(path).status == 200
+        for width in (390, 800, 1024, 1440):
+            ada.page.set_viewport_size({"width": width, "height": 800})
+            bad[path, width] = (ada.page.evaluate(_CUT), sideways(ada.page))
+
+    assert {where: found for where, found in bad.items() if found != (0, [])} == {}
 
 
 def test_the_chosen_theme_survives_a_reload_and_the_next_page(people: People) -> None:
