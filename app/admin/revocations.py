@@ -22,7 +22,7 @@ from app.sessions.filter import FilterError, SessionFilter
 from app.sessions.freeze import NothingToRevoke, NotPermitted, Review, Targets
 from app.sessions.later import later
 from app.sessions.models import Revocation
-from app.sessions.receipt import Receipt, receipt, shown
+from app.sessions.receipt import OUTCOME, Receipt, outcomes, receipt, row_ids, shown
 from app.sessions.revocation import Stale
 from app.sessions.rows import by_ids
 from app.sessions.system import system
@@ -44,6 +44,15 @@ _COLUMNS = (
     "size",
     "present",
     "read_back_at",
+)
+_CONFIRMED = (
+    "actor_name",
+    "confirmed_at",
+    "finished_at",
+    "reason",
+    "note",
+    "matched_by",
+    "held_back",
 )
 _LIST = (
     select(*(getattr(Revocation, name) for name in _COLUMNS))
@@ -218,17 +227,23 @@ def _review_page(review: Review, form: RevocationForm) -> str:
 
 
 def _receipt_page(done: Receipt) -> ResponseReturnValue:
-    if asked_format("json") == "json":
-        body: dict[str, Any] = {"revocation_id": done.revocation_id, "finished": done.finished}
+    asked, revocation_id = asked_format(), done.revocation_id
+    if asked == "csv":
+        rows = outcomes(system, revocation_id, BATCH)
+        count = row_ids(system, revocation_id)
+        return export_csv(f"revocation-{revocation_id}", OUTCOME, rows, count)
+    if asked == "json":
+        body: dict[str, Any] = {"revocation_id": revocation_id, "finished": done.finished}
         body |= done.counts() | {"waiting": done.waiting, "done": is_done(done)}
         body["by_store"] = {name: asdict(part) for name, part in done.by_store.items()}
         body["read_back_at"] = iso(done.read_back_at)
+        body |= record(done, _CONFIRMED) | {"tell_user": done.tell}
         body["verdict"] = asdict(receipt_verdict(done))
         return jsonify(body)
     return render_template(
         "admin/revocations/receipt.html",
         receipt=done,
-        rows=by_ids(shown(system, done.revocation_id, _SHOWN)),
+        rows=by_ids(shown(system, revocation_id, _SHOWN)),
         verdict=receipt_verdict(done),
         done=is_done(done),
         later=_later(done),

@@ -6,10 +6,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Select, case, func, select, update
 
 from app.columns import AnyRow, clock
+from app.people.models import User
 from app.sessions import frozen
 from app.sessions.models import PendingPurge, Revocation, UserSession
 from app.sessions.store import DataKey
@@ -18,6 +20,10 @@ from app.sessions.system import SessionSystem
 
 COUNTS = ("ended", "already_ended", "purged", "purge_pending", "present")
 """The five integers that the CLI prints."""
+
+_OWN = ("reference", "store", "ended_at", "end_reason", "ended_by", "reason_code")
+OUTCOME = ("reference", "user", "role", *_OWN[1:], "by_this", "purged")
+"""What `outcomes` says of a session."""
 
 _BATCH = 5000
 _LEAST = 0.3
@@ -161,9 +167,41 @@ def read_back(system: SessionSystem, revocation_id: int) -> int:
 
 def shown(system: SessionSystem, revocation_id: int, limit: int) -> list[int]:
     """Return the ledger ids of the first sessions of a confirmed set, for its page."""
+    some = row_ids(system, revocation_id).order_by(UserSession.id).limit(limit)
+    return [row.id for row in system.ledger.read(some)]
+
+
+def row_ids(system: SessionSystem, revocation_id: int) -> Select[Any]:
+    """Return what selects the ledger ids of a confirmed set; of everyone's, of what it has ended."""
     of = _set(system, revocation_id)
-    some = frozen.ended(of, UserSession.id) if of.everyone else frozen.chosen(of, UserSession.id)
-    return [row.id for row in system.ledger.read(some.order_by(UserSession.id).limit(limit))]
+    return frozen.ended(of, UserSession.id) if of.everyone else frozen.chosen(of, UserSession.id)
+
+
+def outcomes(
+    system: SessionSystem, revocation_id: int, size: int
+) -> Iterator[list[dict[str, object]]]:
+    """Return what became of each of these sessions, in batches: its end, and whether its data is deleted."""
+    rows = (
+        select(
+            User.name.label("user"),
+            User.role,
+            *(getattr(UserSession, name) for name in _OWN),
+            UserSession.revocation_id,
+            PendingPurge.row_id.label("pending"),
+        )
+        .join(User, User.id == UserSession.user_id)
+        .outerjoin(PendingPurge, PendingPurge.row_id == UserSession.id)
+        .order_by(UserSession.id)
+    )
+    for batch in _batches(system, revocation_id, rows, size):
+        yield [
+            {
+                **{name: getattr(row, name) for name in OUTCOME[:-2]},
+                "by_this": row.revocation_id == revocation_id,
+                "purged": row.ended_at is not None and row.pending is None,
+            }
+            for row in batch
+        ]
 
 
 def _set(system: SessionSystem, revocation_id: int) -> AnyRow:
@@ -171,11 +209,17 @@ def _set(system: SessionSystem, revocation_id: int) -> AnyRow:
 
 
 def _ended_rows(system: SessionSystem, revocation_id: int) -> Iterator[Sequence[AnyRow]]:
+    rows: Any = select(UserSession.id, UserSession.store, UserSession.data_key)
+    rows = rows.where(UserSession.ended_at.is_not(None))
+    return _batches(system, revocation_id, rows, _BATCH)
+
+
+def _batches(
+    system: SessionSystem, revocation_id: int, rows: Select[Any], size: int
+) -> Iterator[Sequence[AnyRow]]:
     last = 0
     of = _set(system, revocation_id)
-    rows = select(UserSession.id, UserSession.store, UserSession.data_key)
-    rows = rows.where(UserSession.ended_at.is_not(None))
-    while ids := [row[0] for row in system.ledger.read(frozen.next_ended(of, last, _BATCH))]:
+    while ids := [row[0] for row in system.ledger.read(frozen.next_ended(of, last, size))]:
         yield system.ledger.read(rows.where(system.ledger.among(UserSession.id, ids)))
         last = ids[-1]
 

@@ -1,5 +1,8 @@
 """Receipts and the list of revocations: nothing is called gone before a second look has found nothing."""
 
+import csv
+import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +20,7 @@ from app.columns import clock
 from app.people.models import User
 from app.sessions import revocation
 from app.sessions.later import later
-from app.sessions.models import Revocation
+from app.sessions.models import Revocation, UserSession
 from app.sessions.receipt import Receipt, receipt
 from app.sessions.stores import Stores, budget
 from app.sessions.transaction import live
@@ -423,3 +426,127 @@ def test_a_review_says_what_has_ended_since(site: Site) -> None:
     assert "What is confirmed ends the others." in page
     site.signed_in("ops").revoke(site.live("bob")[0].reference)
     assert "Nothing is left to end; go back and choose again." in ada.get(review).text
+
+
+def exported(browser: Browser, path: str) -> list[dict[str, str]]:
+    response = browser.get(f"{path}?format=csv")
+    assert response.status_code == 200
+    assert response.mimetype == "text/csv"
+    return list(csv.DictReader(io.StringIO(response.text)))
+
+
+def test_the_csv_of_a_receipt_has_each_session_of_the_set(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=9)
+    monkeypatch.setattr("app.admin.revocations.BATCH", 2)
+    with site.system.ledger.transaction() as tx:
+        formula = update(User).where(User.name == "bob").values(name="=1+1", name_key="=1+1")
+        tx.connection.execute(formula)
+    references = start(site, "alice", "=1+1", "alice")
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice", "=1+1")
+    assert ada.get(f"{review}?format=csv").status_code == 400
+    site.signed_in("ops").revoke(references[0], "lost_device")
+    ada.post(review, {"reason": "incident"})
+    rows = exported(site.signed_in("vera"), review)
+    assert list(rows[0]) == [
+        "reference",
+        "user",
+        "role",
+        "store",
+        "ended_at",
+        "end_reason",
+        "ended_by",
+        "reason_code",
+        "by_this",
+        "purged",
+    ]
+    assert [row["reference"] for row in rows] == references
+    assert [row["user"] for row in rows] == ["alice", "'=1+1", "alice"]
+    assert [row["by_this"] for row in rows] == ["False", "True", "True"]
+    assert [row["ended_by"] for row in rows] == ["ops", "ada", "ada"]
+    assert [row["reason_code"] for row in rows] == ["lost_device", "incident", "incident"]
+    assert {row["end_reason"] for row in rows} == {"revoked"}
+    assert {row["purged"] for row in rows} == {"True"}
+    assert all(re.fullmatch(r"[-0-9]{10}T[:.0-9]{12}Z", row["ended_at"]) for row in rows)
+    (event,) = site.events("data.exported")
+    details = json.loads(event.details)
+    number = urlsplit(review).path.rpartition("/")[2]
+    listed = (details["list"], details["format"], details["rows"])
+    assert (event.actor_name, *listed) == ("vera", f"revocation-{number}", "csv", 3)
+
+
+def test_the_csv_of_everyones_receipt_has_whom_it_ended(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=9)
+    monkeypatch.setattr("app.admin.revocations.BATCH", 2)
+    before, *references = start(site, "bob", "alice", "bob", "alice")
+    ops, ada = site.signed_in("ops"), site.signed_in("ada")
+    ops.revoke(before)
+    ops.sign_out()
+    everyone = match(ada, "state=live")
+    site.signed_in("ops").revoke(references.pop())
+    ada.get(everyone)
+    ada.post(everyone, {"reason": "incident", "count": "3"})
+    body = ada.get(f"{everyone}?format=json").json
+    assert body is not None
+    rows = exported(ada, everyone)
+    assert len(rows) == body["ended"]
+    assert [row["reference"] for row in rows] == references
+    assert {(row["by_this"], row["purged"]) for row in rows} == {("True", "True")}
+    own = next(row.reference for row in site.rows(live()) if row.name == "ada")
+    assert (body["matched_by"], body["held_back"]) == ("everyone", own)
+
+
+def test_the_csv_of_a_receipt_says_what_has_not_ended_and_whose_data_is_left(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(SESSION_LIMIT=9)
+    references = start(site, *["alice"] * 3)
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice")
+    monkeypatch.setattr(revocation, "FIRST_BATCH", 1)
+    monkeypatch.setattr(revocation, "_ENOUGH_BUDGET", 60)
+    ada.post(review, {"reason": "incident"})
+    rows = exported(ada, review)
+    assert [row["reference"] for row in rows] == references
+    assert [bool(row["ended_at"]) for row in rows] == [True, False, False]
+    assert [row["by_this"] for row in rows] == ["True", "False", "False"]
+    assert [row["purged"] for row in rows] == ["True", "False", "False"]
+    ended = site.rows(UserSession.reference == references[0])[0]
+    with site.system.ledger.transaction() as tx:
+        tx.purge_again([ended.id])
+    assert [row["purged"] for row in exported(ada, review)] == ["False"] * 3
+
+
+def test_the_json_of_a_receipt_says_who_confirmed_what_and_why(site: Site) -> None:
+    start(site, "alice")
+    ada = site.signed_in("ada")
+    review = match(ada, "q=alice&role=member")
+    ada.post(review, {"reason": "policy", "note": "Ticket 4711", "tell_user": "y"})
+    body = ada.get(f"{review}?format=json").json
+    assert body is not None
+    said = ("actor_name", "reason", "note", "tell_user", "held_back")
+    assert [body[name] for name in said] == ["ada", "policy", "Ticket 4711", True, None]
+    (stored,) = site.system.ledger.read(select(Revocation.matched_by))
+    assert body["matched_by"] == stored.matched_by != ""
+    for name in ("confirmed_at", "finished_at"):
+        assert re.fullmatch(r"[-0-9]{10}T[:.0-9]{12}Z", body[name])
+    page = ada.get(review).text
+    assert f'href="{review}?format=csv">Export CSV</a>' in page
+    assert f'href="{review}?format=json">JSON</a>' in page
+    assert "<dt>Chosen</dt><dd>all that matched" in page
+
+
+def test_who_may_not_see_a_receipt_gets_no_csv_of_it(site: Site) -> None:
+    start(site, "alice")
+    ada = site.signed_in("ada")
+    review = choose(site, ada, "alice")
+    ada.post(review, {"reason": "incident"})
+    for browser, status in ((site.signed_in("bob"), 403), (site.browser(), 303)):
+        for path in (review, "/admin/revocations"):
+            assert browser.get(f"{path}?format=csv").status_code == status
+    assert ada.get("/admin/revocations/999?format=csv").status_code == 400
+    assert site.events("data.exported") == []
