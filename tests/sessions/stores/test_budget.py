@@ -1,7 +1,6 @@
 """The budget of a request, the breaker, and what engines and clients are made of."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -85,10 +84,10 @@ def test_a_budget_belongs_to_its_thread() -> None:
     assert seen == [None]
 
 
-def test_an_open_breaker_lets_one_probe_through() -> None:
+def test_an_open_breaker_lets_one_probe_through(clock: Clock) -> None:
     breaker = Breaker("redis", open_for=0.0)
     with pytest.raises(StoreUnavailable), breaker.answering():
-        time.sleep(0.11)
+        clock.pass_by(0.11)
         raise budget.DeadlineExceeded
     assert breaker.state.value == "half-open"
     refused = pytest.raises(StoreUnavailable, match="not asked again")
@@ -97,10 +96,10 @@ def test_an_open_breaker_lets_one_probe_through() -> None:
     assert breaker.state.value == "closed"
 
 
-def test_a_probe_that_another_server_ends_makes_way_for_the_next() -> None:
+def test_a_probe_that_another_server_ends_makes_way_for_the_next(clock: Clock) -> None:
     breaker = Breaker("redis", open_for=0.0)
     with pytest.raises(StoreUnavailable), breaker.answering():
-        time.sleep(0.11)
+        clock.pass_by(0.11)
         raise budget.DeadlineExceeded
     with pytest.raises(StoreUnavailable, match="database"), breaker.answering():
         raise StoreUnavailable("database", "it refused")
