@@ -97,10 +97,13 @@ def safe_cell(value: object) -> str:
     """Return a value as CSV text that no spreadsheet takes for a formula (CWE-1236)."""
     if value is None:
         return ""
-    if isinstance(value, dict):
-        text = json.dumps(value, ensure_ascii=False)
-    else:
-        text = iso(value) or "" if isinstance(value, datetime) else str(value)
+    match value:
+        case datetime():
+            text = iso(value) or ""
+        case dict():
+            text = json.dumps(value, ensure_ascii=False)
+        case _:
+            text = str(value)
     return "'" + text if text.startswith(_FORMULA) else text
 
 

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.sessions.freeze import Targets, freeze
+from app.sessions.models import Revocation
 from app.sessions.revocation import confirm, revoke
 from tests.sessions.test_revocation import CLI, alive, commanding, start
 from tests.sessions.test_upkeep import run
@@ -64,7 +66,8 @@ def test_a_cutoff_is_the_second_of_the_freeze(any_site: Site) -> None:
         frozen = freeze(Targets(everyone=True), actor=CLI)
     with clock_moved(1):
         (after,) = start(any_site, "bob")
-    with commanding(any_site), clock_moved(200):
+    (row,) = any_site.system.ledger.read(select(Revocation.created_at))
+    with commanding(any_site), clock_at(any_site, row.created_at + timedelta(seconds=299)):
         assert revoke(frozen, actor=CLI, reason="incident").ended == 1
     assert alive(any_site) == {after}
 
